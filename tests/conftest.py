@@ -1,0 +1,81 @@
+"""Fixtures of every test, and what the ``kernel`` marker means."""
+
+from __future__ import annotations
+
+import os
+import platform
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ebpfmesh.testing import NetNs, PrivateCgroup, private_bpffs, private_cgroup, private_netns
+from ebpfmesh.testing.leaks import no_leaks
+
+REQUIRED = os.environ.get("EBPFMESH_REQUIRE_KERNEL") == "1"
+EXPECTED_ABSENT = {
+    entry["feature"]
+    for entry in tomllib.loads((Path(__file__).parent / "kernel_features.toml").read_text()).get("absent", [])
+    if platform.release().startswith(entry["kernel"])
+}
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """A kernel test without root or its feature is skipped; where the kernel is required, it fails."""
+    for marker in item.iter_markers("kernel"):
+        if os.geteuid() != 0:
+            _absent("needs root")
+        feature = marker.kwargs.get("feature") or (marker.args[0] if marker.args else None)
+        if feature is None:
+            continue
+        from ebpfmesh import features
+
+        state = features.probe(feature)
+        if state.supported is not True:
+            expected = feature in EXPECTED_ABSENT and state.supported is False
+            _absent(f"this kernel lacks {feature}: {state.reason}", expected=expected)
+
+
+def _absent(reason: str, *, expected: bool = False) -> None:
+    if REQUIRED and not expected:
+        pytest.fail(f"{reason}, and EBPFMESH_REQUIRE_KERNEL=1", pytrace=False)
+    pytest.skip(reason)
+
+
+@pytest.fixture(autouse=True)
+def _leaks_fail(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Whatever a kernel test leaves behind is its failure."""
+    if request.node.get_closest_marker("kernel") is None:
+        yield
+        return
+    with no_leaks():
+        yield
+
+
+@pytest.fixture
+def cgroup(_leaks_fail: None) -> Iterator[PrivateCgroup]:
+    """A cgroup of this test alone."""
+    with private_cgroup() as made:
+        yield made
+
+
+@pytest.fixture
+def netns(_leaks_fail: None) -> Iterator[NetNs]:
+    """A network namespace of this test alone, ``lo`` up."""
+    with private_netns() as made:
+        yield made
+
+
+@pytest.fixture
+def netns_b(_leaks_fail: None) -> Iterator[NetNs]:
+    """A second network namespace, for a veth pair or for addresses that occur twice."""
+    with private_netns() as made:
+        yield made
+
+
+@pytest.fixture
+def bpffs(_leaks_fail: None) -> Iterator[Path]:
+    """The directory of a BPF file system of this test alone."""
+    with private_bpffs() as made:
+        yield made
