@@ -1,0 +1,441 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0
+/* Tier 0: a connect() or sendmsg() to a service becomes one to a backend, before a packet exists.
+ *
+ * Programs: connect4/6 and sendmsg4/6 pick a backend; recvmsg4/6 and getpeername4/6 show the service's address again; sockops and
+ * sock_release follow the connection to its end; the iterator lists the sockets that hold a record. Minimum kernel 5.18
+ * (bpf_set_retval, commit b44123b4a3dc). */
+#include "ebpfmesh/connection.h"
+#include "ebpfmesh/datagram.h"
+#include "ebpfmesh/pick.h"
+#include "ebpfmesh/service.h"
+
+#define PASS 1
+#define REFUSE 0
+
+#define IPPROTO_TCP 6
+#define IPPROTO_UDP 17
+#define IPPROTO_MPTCP 262
+#define SOCK_STREAM 1
+#define ENOMEM 12
+
+/* What a look-up at a service address found. */
+struct choice {
+	struct dispatch dispatch;
+	struct endpoint backend;
+	__u32 id;
+	__u32 counter;
+};
+
+enum outcome { NOT_OURS, CHOSEN, NO_BACKEND, BROKEN };
+
+static __always_inline int refuse(int error)
+{
+	bpf_set_retval(-error);
+	return REFUSE;
+}
+
+static __always_inline __u8 protocol_of(const struct bpf_sock_addr *ctx)
+{
+	/* MPTCP falls back to TCP on the wire, and is a service's TCP to whoever calls connect() */
+	return ctx->protocol == IPPROTO_MPTCP ? IPPROTO_TCP : ctx->protocol;
+}
+
+static __always_inline struct frontend *find_frontend(struct bpf_sock_addr *ctx, const struct endpoint *destination,
+						      const struct settings *at)
+{
+	struct address_key key = { .port = destination->port, .protocol = protocol_of(ctx) };
+	__u32 *index = NULL;
+
+	key.address[0] = destination->address[0];
+	key.address[1] = destination->address[1];
+	key.address[2] = destination->address[2];
+	key.address[3] = destination->address[3];
+	if (at->scoped) {
+		key.scope = bpf_get_netns_cookie(ctx);
+		index = bpf_map_lookup_elem(&addresses, &key);
+		key.scope = 0;
+	}
+	if (!index)
+		index = bpf_map_lookup_elem(&addresses, &key);
+	return index ? bpf_map_lookup_elem(&frontends, index) : NULL;
+}
+
+/* Can this socket, asked for an IPv6 address, send to an IPv4 one? TCP can, by a v4-mapped address, unless it is bound to
+ * an IPv6 address or IPV6_V6ONLY is set; UDP's sendmsg() cannot, and connect() follows it. */
+static __always_inline int reaches_v4(struct bpf_sock_addr *ctx)
+{
+	struct tcp6_sock *tcp;
+	__u32 source[4];
+
+	if (ctx->type != SOCK_STREAM || !ctx->sk || ctx->protocol == IPPROTO_MPTCP)
+		return 0;
+	read_source(ctx->sk, source);
+	if (!is_unspecified(source) && !is_v4(source))
+		return 0;
+	tcp = bpf_skc_to_tcp6_sock(ctx->sk);
+	if (!tcp)
+		return 0;
+	return !BPF_CORE_READ_BITFIELD(&((struct sock *)tcp)->__sk_common, skc_ipv6only);
+}
+
+static __always_inline enum outcome choose(struct bpf_sock_addr *ctx, const struct endpoint *destination, int dual_stack,
+					   struct choice *choice)
+{
+	const struct slot_table *table;
+	struct settings *at;
+	struct frontend *frontend;
+	struct backend_key key;
+	struct backend *backend;
+	__u64 generation;
+	__u32 zero = 0;
+
+	at = bpf_map_lookup_elem(&settings, &zero);
+	if (!at)
+		return NOT_OURS; /* cannot be: an array has its element 0 */
+	generation = *(volatile __u64 *)&at->generation;
+	frontend = find_frontend(ctx, destination, at);
+	if (!frontend)
+		return NOT_OURS;
+	choice->dispatch = *current_dispatch(frontend, generation);
+	if (!(choice->dispatch.flags & DISPATCH_PRESENT))
+		return NOT_OURS;
+	table = dual_stack ? &choice->dispatch.table[DISPATCH_DUAL_STACK] :
+			     &choice->dispatch.table[DISPATCH_ONE_FAMILY];
+	if (!table->count)
+		return NO_BACKEND;
+	key.service = choice->dispatch.service;
+	key.id = pick_slot(ctx, &choice->dispatch, table, destination);
+	backend = bpf_map_lookup_elem(&backends, &key);
+	if (!backend)
+		return BROKEN;
+	choice->backend.address[0] = backend->address[0];
+	choice->backend.address[1] = backend->address[1];
+	choice->backend.address[2] = backend->address[2];
+	choice->backend.address[3] = backend->address[3];
+	choice->backend.port = backend->port;
+	choice->id = key.id;
+	choice->counter = backend->counter;
+	return CHOSEN;
+}
+
+/* The verdict where there is no backend to go to: PASS only where the service's policy is to fail open. */
+static __always_inline int without_backend(const struct choice *choice, enum outcome outcome)
+{
+	if (outcome == NO_BACKEND) {
+		count_service(choice->dispatch.service, refused);
+		return refuse(choice->dispatch.refusal);
+	}
+	count_service(choice->dispatch.service, errors);
+	return choice->dispatch.flags & DISPATCH_FAIL_OPEN ? PASS : refuse(choice->dispatch.refusal);
+}
+
+/* A socket that connects anew is through with what it was connected to (UDP may connect at any time). */
+static __always_inline void forget(struct bpf_sock_addr *ctx)
+{
+	struct connection *connection;
+
+	if (!ctx->sk)
+		return;
+	connection = bpf_sk_storage_get(&connections, ctx->sk, 0, 0);
+	if (connection)
+		connection_end(connection, 0, 0);
+}
+
+static __always_inline int record(struct bpf_sock_addr *ctx, const struct endpoint *destination,
+				  const struct choice *choice)
+{
+	struct connection *connection;
+
+	if (!ctx->sk)
+		return -1;
+	connection = bpf_sk_storage_get(&connections, ctx->sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!connection)
+		return -1;
+	connection->service = choice->dispatch.service;
+	connection->id = choice->id;
+	connection->counter = choice->counter;
+	connection->frontend = *destination;
+	connection->backend = choice->backend;
+	count(connection->service, connection->counter, active, 1);
+	connection->state = CONNECTION_PICKED;
+	if (ctx->protocol != IPPROTO_TCP) /* nothing to wait for: UDP is open at once, MPTCP has no sockops of its own */
+		connection_open(connection);
+	return 0;
+}
+
+static __always_inline int on_connect(struct bpf_sock_addr *ctx, const struct endpoint *destination, int dual_stack,
+				      struct choice *choice)
+{
+	enum outcome outcome;
+
+	forget(ctx);
+	outcome = choose(ctx, destination, dual_stack, choice);
+	if (outcome == NOT_OURS)
+		return PASS;
+	if (outcome != CHOSEN)
+		return without_backend(choice, outcome);
+	if (record(ctx, destination, choice)) {
+		count_service(choice->dispatch.service, errors);
+		if (!(choice->dispatch.flags & DISPATCH_FAIL_OPEN))
+			return refuse(ENOMEM);
+	}
+	return CHOSEN + PASS; /* the caller writes the backend's address and passes */
+}
+
+static __always_inline int on_sendmsg(struct bpf_sock_addr *ctx, const struct endpoint *destination,
+				      struct choice *choice)
+{
+	enum outcome outcome = choose(ctx, destination, 0, choice);
+
+	if (outcome == NOT_OURS)
+		return PASS;
+	if (outcome != CHOSEN)
+		return without_backend(choice, outcome);
+	if (remember_reply(ctx, destination, &choice->backend, choice->dispatch.service)) {
+		count_service(choice->dispatch.service, errors);
+		if (!(choice->dispatch.flags & DISPATCH_FAIL_OPEN))
+			return refuse(ENOMEM);
+	}
+	count(choice->dispatch.service, choice->counter, datagrams, 1);
+	return CHOSEN + PASS;
+}
+
+/* The service address to show in the place of `peer`: 1 if there is one. */
+static __always_inline int frontend_of(struct bpf_sock_addr *ctx, const struct endpoint *peer, struct endpoint *frontend)
+{
+	struct connection *connection;
+
+	if (!ctx->sk)
+		return 0;
+	connection = bpf_sk_storage_get(&connections, ctx->sk, 0, 0);
+	if (!connection || !same_endpoint(&connection->backend, peer))
+		return 0;
+	*frontend = connection->frontend;
+	return 1;
+}
+
+static __always_inline int on_recvmsg(struct bpf_sock_addr *ctx, const struct endpoint *source, struct endpoint *frontend)
+{
+	struct reply_key key;
+	struct sender *sender;
+	struct reply *reply;
+
+	if (frontend_of(ctx, source, frontend))
+		return 1;
+	if (!ctx->sk)
+		return 0;
+	sender = bpf_sk_storage_get(&senders, ctx->sk, 0, 0);
+	if (!sender)
+		return 0;
+	reply_key(&key, bpf_get_socket_cookie(ctx), source);
+	reply = bpf_map_lookup_elem(&replies, &key);
+	if (!reply) {
+		count_service(sender->service, reply_misses);
+		return 0;
+	}
+	*frontend = reply->frontend;
+	return 1;
+}
+
+SEC("cgroup/connect4")
+int connect4(struct bpf_sock_addr *ctx)
+{
+	struct endpoint destination;
+	struct choice choice = {};
+	int verdict;
+
+	read_v4(ctx, &destination);
+	verdict = on_connect(ctx, &destination, 0, &choice);
+	if (verdict != CHOSEN + PASS)
+		return verdict;
+	write_v4(ctx, &choice.backend);
+	return PASS;
+}
+
+SEC("cgroup/connect6")
+int connect6(struct bpf_sock_addr *ctx)
+{
+	struct endpoint destination;
+	struct choice choice = {};
+	int verdict;
+
+	read_v6(ctx, &destination);
+	verdict = on_connect(ctx, &destination, reaches_v4(ctx), &choice);
+	if (verdict != CHOSEN + PASS)
+		return verdict;
+	write_v6(ctx, &choice.backend);
+	return PASS;
+}
+
+SEC("cgroup/sendmsg4")
+int sendmsg4(struct bpf_sock_addr *ctx)
+{
+	struct endpoint destination;
+	struct choice choice = {};
+	int verdict;
+
+	read_v4(ctx, &destination);
+	verdict = on_sendmsg(ctx, &destination, &choice);
+	if (verdict != CHOSEN + PASS)
+		return verdict;
+	write_v4(ctx, &choice.backend);
+	return PASS;
+}
+
+SEC("cgroup/sendmsg6")
+int sendmsg6(struct bpf_sock_addr *ctx)
+{
+	struct endpoint destination;
+	struct choice choice = {};
+	int verdict;
+
+	read_v6(ctx, &destination);
+	verdict = on_sendmsg(ctx, &destination, &choice);
+	if (verdict != CHOSEN + PASS)
+		return verdict;
+	write_v6(ctx, &choice.backend);
+	return PASS;
+}
+
+SEC("cgroup/recvmsg4")
+int recvmsg4(struct bpf_sock_addr *ctx)
+{
+	struct endpoint source, frontend;
+
+	read_v4(ctx, &source);
+	if (on_recvmsg(ctx, &source, &frontend))
+		write_v4(ctx, &frontend);
+	return PASS;
+}
+
+SEC("cgroup/recvmsg6")
+int recvmsg6(struct bpf_sock_addr *ctx)
+{
+	struct endpoint source, frontend;
+
+	read_v6(ctx, &source);
+	if (on_recvmsg(ctx, &source, &frontend))
+		write_v6(ctx, &frontend);
+	return PASS;
+}
+
+SEC("cgroup/getpeername4")
+int getpeername4(struct bpf_sock_addr *ctx)
+{
+	struct endpoint peer, frontend;
+
+	read_v4(ctx, &peer);
+	if (frontend_of(ctx, &peer, &frontend))
+		write_v4(ctx, &frontend);
+	return PASS;
+}
+
+SEC("cgroup/getpeername6")
+int getpeername6(struct bpf_sock_addr *ctx)
+{
+	struct endpoint peer, frontend;
+
+	read_v6(ctx, &peer);
+	if (frontend_of(ctx, &peer, &frontend))
+		write_v6(ctx, &frontend);
+	return PASS;
+}
+
+SEC("sockops")
+int lifetime(struct bpf_sock_ops *ctx)
+{
+	struct connection *connection;
+
+	if (ctx->op != BPF_SOCK_OPS_TCP_CONNECT_CB && ctx->op != BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB &&
+	    ctx->op != BPF_SOCK_OPS_STATE_CB)
+		return 1;
+	if (!ctx->sk)
+		return 1;
+	connection = bpf_sk_storage_get(&connections, ctx->sk, 0, 0);
+	if (!connection)
+		return 1;
+	switch (ctx->op) {
+	case BPF_SOCK_OPS_TCP_CONNECT_CB:
+		bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
+		break;
+	case BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB:
+		connection_open(connection);
+		break;
+	case BPF_SOCK_OPS_STATE_CB:
+		if (ctx->args[1] == BPF_TCP_CLOSE)
+			connection_end(connection, ctx->bytes_acked, ctx->bytes_received);
+		break;
+	}
+	return 1;
+}
+
+SEC("cgroup/sock_release")
+int released(struct bpf_sock *ctx)
+{
+	struct connection *connection = bpf_sk_storage_get(&connections, ctx, 0, 0);
+	struct sender *sender = bpf_sk_storage_get(&senders, ctx, 0, 0);
+	struct reply_key key;
+	__u64 socket;
+	int i;
+
+	/* An open TCP connection lives on after close(), until sockops sees it end. */
+	if (connection && (ctx->protocol != IPPROTO_TCP || connection->state == CONNECTION_PICKED))
+		connection_end(connection, 0, 0);
+	if (!sender)
+		return PASS;
+	socket = bpf_get_socket_cookie(ctx);
+#pragma unroll
+	for (i = 0; i < RECENT; i++) {
+		reply_key(&key, socket, &sender->recent[i]);
+		bpf_map_delete_elem(&replies, &key);
+	}
+	return PASS;
+}
+
+/* One line of the socket listing: what SOCK_DESTROY needs to name this socket and no other. */
+struct listed_socket {
+	__u64 cookie;
+	__u64 namespace;
+	__u64 state;
+	__u32 service;
+	__u32 id;
+	__u32 counter;
+	__u16 family;
+	__u16 protocol;
+	struct endpoint source;
+	struct endpoint destination;
+};
+
+SEC("?iter/bpf_sk_storage_map")
+int list_sockets(struct bpf_iter__bpf_sk_storage_map *ctx)
+{
+	struct connection *connection = ctx->value;
+	struct sock *sk = ctx->sk;
+	struct listed_socket line = {};
+
+	if (!sk || !connection || connection->state == CONNECTION_NONE)
+		return 0;
+	line.cookie = bpf_get_socket_cookie(sk);
+	line.namespace = sk->__sk_common.skc_net.net->net_cookie;
+	line.state = connection->state;
+	line.service = connection->service;
+	line.id = connection->id;
+	line.counter = connection->counter;
+	line.family = sk->__sk_common.skc_family;
+	line.protocol = sk->sk_protocol;
+	line.source.port = sk->__sk_common.skc_num;
+	if (line.family == AF_INET) {
+		line.source.address[2] = MAPPED_PREFIX;
+		line.source.address[3] = sk->__sk_common.skc_rcv_saddr;
+	} else {
+		line.source.address[0] = sk->__sk_common.skc_v6_rcv_saddr.in6_u.u6_addr32[0];
+		line.source.address[1] = sk->__sk_common.skc_v6_rcv_saddr.in6_u.u6_addr32[1];
+		line.source.address[2] = sk->__sk_common.skc_v6_rcv_saddr.in6_u.u6_addr32[2];
+		line.source.address[3] = sk->__sk_common.skc_v6_rcv_saddr.in6_u.u6_addr32[3];
+	}
+	line.destination = connection->backend;
+	bpf_seq_write(ctx->meta->seq, &line, sizeof(line));
+	return 0;
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0 */
+/* The kernel's own structures, as far as we read them. CO-RE relocates every access to where the field lies in the running
+ * kernel (preserve_access_index), so these are names and types, not layouts. */
+#ifndef EBPFMESH_KERNEL_H
+#define EBPFMESH_KERNEL_H
+
+#include <linux/bpf.h>
+
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_helpers.h>
+
+#define CORE __attribute__((preserve_access_index))
+
+typedef struct {
+	struct net *net;
+} CORE possible_net_t;
+
+struct net {
+	__u64 net_cookie;
+} CORE;
+
+struct in6_addr {
+	union {
+		__u32 u6_addr32[4];
+	} in6_u;
+} CORE;
+
+struct sock_common {
+	__u32 skc_daddr;
+	__u32 skc_rcv_saddr;
+	__u16 skc_dport;
+	__u16 skc_num;
+	unsigned short skc_family;
+	unsigned char skc_ipv6only : 1;
+	possible_net_t skc_net;
+	struct in6_addr skc_v6_daddr;
+	struct in6_addr skc_v6_rcv_saddr;
+} CORE;
+
+struct sock {
+	struct sock_common __sk_common;
+	__u16 sk_protocol;
+} CORE;
+
+/* bpf_skc_to_tcp6_sock() returns this; a struct sock is at its start. */
+struct tcp6_sock;
+
+/* What an iterator over a socket-storage map is given (net/core/bpf_sk_storage.c). */
+struct seq_file;
+struct bpf_iter_meta {
+	struct seq_file *seq;
+} CORE;
+
+struct bpf_iter__bpf_sk_storage_map {
+	struct bpf_iter_meta *meta;
+	struct sock *sk;
+	void *value;
+} CORE;
+
+#endif
