@@ -1,0 +1,100 @@
+"""Where pins can live: the host's bpffs, or one of our own under the run root."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from ebpfmesh.errors import CapabilityError, HostError, KernelError
+from ebpfmesh.ownership.mount import mount_bpffs, mounts, unmount
+
+USUAL = Path("/sys/fs/bpf")
+
+
+def own_mount_point(run_root: Path) -> Path:
+    """Where we mount a bpffs of our own when the host has none."""
+    return run_root / "bpffs"
+
+
+def is_mounted(point: Path) -> bool:
+    """Whether a bpffs is mounted exactly at ``point``."""
+    return point.resolve() in [mount.point for mount in mounts("bpf")]
+
+
+def find(run_root: Path, preferred: Path | None = None) -> Path | None:
+    """The bpffs to use, if one is mounted: ``preferred`` (a predecessor's), the usual place, our own. Mounts
+    nothing.
+
+    A bpffs mounted anywhere else is somebody's private one and is not used unless it is asked for.
+    """
+    candidates = [preferred] if preferred else []
+    for point in [*candidates, USUAL, own_mount_point(run_root)]:
+        if is_mounted(point):
+            return point
+    return None
+
+
+def require(run_root: Path, *, asked: Path | None = None, preferred: Path | None = None) -> Path:
+    """A mounted bpffs: the one that was ``asked`` for, else as `find`, else mount our own at ``<run
+    root>/bpffs``.
+
+    Errors: HostError if ``asked`` is no bpffs, or if ours cannot be mounted. Capabilities: CAP_SYS_ADMIN to
+    mount.
+    """
+    if asked is not None:
+        if not any(asked.resolve().is_relative_to(mount.point) for mount in mounts("bpf")):
+            raise HostError("no bpffs is mounted there", where=str(asked), remedy=f"mount -t bpf bpf {asked}")
+        return asked
+    with exclusive(run_root):
+        if found := find(run_root, preferred):
+            return found
+        point = own_mount_point(run_root)
+        try:
+            point.mkdir(mode=0o700, exist_ok=True)
+            mount_bpffs(point)
+        except (OSError, CapabilityError, KernelError) as error:
+            raise HostError(
+                f"no bpffs is mounted, and ours cannot be: {error}",
+                where=str(point),
+                remedy=f"as root: mount -t bpf bpf {USUAL}",
+            ) from error
+        return point
+
+
+def remove_own(run_root: Path) -> str | None:
+    """Unmount and remove our own bpffs if it is empty; a notice if it stays for another reason.
+
+    Unmounting drops every pin, so it happens only when nothing at all is in it, under the lock that pin
+    directories are made under.
+    """
+    point = own_mount_point(run_root)
+    if not point.is_dir():
+        return None
+    with exclusive(run_root):
+        if is_mounted(point):
+            with suppress(OSError):
+                (point / "ebpfmesh").rmdir()
+            # names with a dot are reserved: the kernel itself puts maps.debug and progs.debug there (d71fa5c9763c)
+            if any("." not in entry.name for entry in point.iterdir()):
+                return None
+            try:
+                unmount(point)
+            except (CapabilityError, KernelError) as error:
+                return f"our own bpffs stays mounted: {error}"
+        with suppress(OSError):
+            point.rmdir()
+    return None
+
+
+@contextmanager
+def exclusive(run_root: Path) -> Iterator[None]:
+    """Hold the run root's own lock: for mounting, unmounting, and for making a directory in the bpffs."""
+    descriptor = os.open(run_root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

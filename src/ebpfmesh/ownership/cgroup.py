@@ -1,0 +1,107 @@
+"""The cgroup that a mesh is attached to: found, checked, identified, held open."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import TracebackType
+
+from ebpfmesh.errors import ConfigError, HostError
+from ebpfmesh.ownership.mount import Mount, mounts
+
+
+def find_mount() -> Mount:
+    """The cgroup v2 mount; on hybrid hosts it is not /sys/fs/cgroup. HostError if there is none."""
+    found = mounts("cgroup2")
+    if not found:
+        raise HostError(
+            "no cgroup v2 is mounted",
+            remedy="mount -t cgroup2 none /sys/fs/cgroup, or boot with systemd.unified_cgroup_hierarchy=1",
+        )
+    return found[0]
+
+
+class Cgroup:
+    """A cgroup v2 directory, held open: ``path``, ``id`` (never used again by the kernel), ``fd``.
+
+    A cgroup that is removed and made again under the same path has another id. Source: the inode number of a
+    cgroup directory is the id that bpf_link and bpf_get_current_cgroup_id() report (kernel commit
+    67c0496e87d1, 5.5).
+    """
+
+    def __init__(self, path: Path, fd: int) -> None:
+        self.path = path
+        self.fd = fd
+        self.id = os.fstat(fd).st_ino
+
+    @classmethod
+    def open(cls, path: str | Path, *, allow_root: bool = False, where: str = "$.cgroup") -> Cgroup:
+        """Open the cgroup at ``path``: a directory, or a path below the cgroup v2 mount such as
+        ``/system.slice``.
+
+        Errors: HostError without cgroup v2; ConfigError if there is no such cgroup, if it is one of cgroup
+        v1, or if it is the root cgroup, which holds every process of the host, and ``allow_root`` is false.
+        """
+        mount = find_mount()
+        resolved = _resolve(Path(path), mount, where)
+        try:
+            fd = os.open(resolved, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise ConfigError(
+                f"the cgroup {resolved} cannot be opened: {error.strerror}", where=where
+            ) from error
+        try:
+            device = os.fstat(fd).st_dev
+            if f"{os.major(device)}:{os.minor(device)}" not in [found.device for found in mounts("cgroup2")]:
+                raise ConfigError(
+                    f"{resolved} is not a cgroup of version 2",
+                    where=where,
+                    remedy=f"those are below {mount.point}",
+                )
+            if not allow_root and _is_root(resolved, fd):
+                raise ConfigError(
+                    f"{resolved} is the root cgroup: the mesh would take every process of the host",
+                    where=where,
+                    remedy="name a cgroup below it, or set allow_root_cgroup = true",
+                )
+        except BaseException:
+            os.close(fd)
+            raise
+        return cls(resolved, fd)
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+    def __enter__(self) -> Cgroup:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _resolve(path: Path, mount: Mount, where: str) -> Path:
+    below = mount.point / str(path).lstrip("/")
+    for candidate in (path, below) if path.is_absolute() else (below,):
+        if candidate.is_dir():
+            return candidate.resolve()
+    raise ConfigError(
+        f"there is no cgroup {path}",
+        where=where,
+        remedy=f"mkdir {path if path.is_relative_to(mount.point) else below}",
+    )
+
+
+def _is_root(path: Path, fd: int) -> bool:
+    # cgroup.type is absent on the root only (CFTYPE_NOT_ON_ROOT); a mount point is the root of a cgroup
+    # namespace
+    at_mount = any(
+        os.path.samestat(os.fstat(fd), mount.point.stat())
+        for mount in mounts("cgroup2")
+        if mount.point.exists()
+    )
+    return at_mount or not (path / "cgroup.type").exists()

@@ -1,0 +1,80 @@
+"""The run directory of an agent, ``<run root>/<name>/``: the lock and the owner record."""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+from ebpfmesh.errors import HostError, OwnershipError
+from ebpfmesh.ownership.name import check_name
+
+RUN_ROOT = Path("/run/ebpfmesh")
+
+
+class RunDirectory:
+    """Where the lock and the owner record of agent ``name`` are; nothing is made before `create`."""
+
+    def __init__(self, name: str, root: str | Path = RUN_ROOT) -> None:
+        self.name = check_name(name)
+        self.root = Path(root)
+        self.path = self.root / name
+        self.lock_file = self.path / "lock"
+        self.owner_file = self.path / "owner.json"
+
+    def create(self) -> None:
+        """Make the root and the directory, mode 0700, if they are absent.
+
+        Errors: HostError if they cannot be made; OwnershipError if what is there is no directory, or belongs
+        to another user, who could then replace the lock under us.
+        """
+        for directory in (self.root, self.path):
+            try:
+                directory.mkdir(mode=0o700, parents=directory == self.root, exist_ok=True)
+                found = directory.lstat()
+            except OSError as error:
+                raise HostError(
+                    f"the run directory cannot be made: {error.strerror}",
+                    where=str(directory),
+                    remedy="run as root, or choose another run directory",
+                ) from error
+            _check_ours(directory, found)
+
+    def remove(self) -> None:
+        """Remove the directory and, when it is then empty, the root; what holds other files stays."""
+        for directory in (self.path, self.root):
+            with suppress(OSError):  # not empty: other agents, or files that are not ours
+                directory.rmdir()
+
+
+def _check_ours(directory: Path, found: os.stat_result) -> None:
+    if not stat.S_ISDIR(found.st_mode):
+        raise OwnershipError(
+            "not a directory", where=str(directory), remedy="remove it, or choose another name"
+        )
+    if found.st_uid not in (0, os.geteuid()):
+        raise OwnershipError(
+            f"belongs to user {found.st_uid}",
+            where=str(directory),
+            remedy="remove it, or choose another run directory",
+        )
+    if found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
+        raise OwnershipError(
+            "writable by everybody",
+            where=str(directory),
+            remedy="chmod 0700 it, or choose another run directory",
+        )
+
+
+def names(root: str | Path = RUN_ROOT) -> list[str]:
+    """The names of the agents that have a run directory, alive or not, sorted."""
+    try:
+        entries = list(Path(root).iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except PermissionError as error:
+        raise HostError("the run directory cannot be read", where=str(root), remedy="run as root") from error
+    return sorted(
+        entry.name for entry in entries if (entry / "lock").exists() or (entry / "owner.json").exists()
+    )
