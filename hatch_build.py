@@ -1,8 +1,9 @@
-"""The wheel's build hook: compiles the BPF objects and generates the cffi module, so that no compiler is needed later.
+"""The wheel's build hook: compiles the BPF objects and generates the cffi module, and so ends the need for compilers.
 
-The wheel is tagged py3-none-any, which is right as long as it holds Python and BPF only: an object is little-endian BPF, the
-same for x86-64 and aarch64, and libbpf is the distribution's. The first native code in it (the L7 parser cores) makes it
-``build_data["tag"] = f"py3-none-linux_{platform.machine()}"`` and ``build_data["pure_python"] = False`` here; nothing else.
+The wheel is tagged py3-none-any, which is right as long as it holds Python and BPF only: an object is
+little-endian BPF, the same for x86-64 and aarch64, and libbpf is the distribution's. With the first native code
+in it (the L7 parser cores), `Build.initialize` sets ``build_data["tag"] = f"py3-none-linux_{machine}"`` and
+``build_data["pure_python"] = False``, and nothing else changes.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Compiles every ``*.bpf.c`` below a directory to ``*.bpf.o`` beside it: BPF, little-endian, BTF kept, DWARF removed.
+"""Compiles every ``*.bpf.c`` below a directory to ``*.bpf.o`` beside it: little-endian BPF, BTF kept, no DWARF.
 
-The compiler is clang (14 or later) or, where there is none, ``zig cc`` from PyPI's ``ziglang``. ``EBPFMESH_CC`` chooses:
-a clang by name or path, a ``zig`` by path, or ``ziglang`` for the Python package. The helper headers (``bpf/bpf_helpers.h``)
-are the distribution's, from libbpf-dev.
+The compiler is clang (14 or later) or, where there is none, ``zig cc`` from PyPI's ``ziglang``. The variable
+``EBPFMESH_CC`` chooses: a clang by name or path, a ``zig`` by path, or ``ziglang`` for the Python package. The
+helper headers (``bpf/bpf_helpers.h``) are the distribution's, from libbpf-dev.
 
 One object serves x86-64 and aarch64: no program of ours reads registers of the machine (struct pt_regs).
 
@@ -47,9 +47,9 @@ ZIG_FLAGS = (
 PREFIX_FLAGS = ("-ffile-prefix-map", "-fdebug-prefix-map")  # no path of the build machine stays in an object
 
 REMEDIES = {
-    "bpf/": "install libbpf's headers: apt-get install libbpf-dev (Fedora: libbpf-devel)",
-    "linux/": "install the kernel's headers for programs: apt-get install linux-libc-dev (Fedora: kernel-headers)",
-    "asm/": "install the kernel's headers for programs: apt-get install linux-libc-dev (Fedora: kernel-headers)",
+    "bpf/": "install libbpf's headers: apt-get install libbpf-dev, on Fedora libbpf-devel",
+    "linux/": "install the kernel's headers: apt-get install linux-libc-dev, on Fedora kernel-headers",
+    "asm/": "install the kernel's headers: apt-get install linux-libc-dev, on Fedora kernel-headers",
 }
 
 
@@ -59,7 +59,7 @@ class BuildError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Compiler:
-    """How to compile one file: ``command`` before the flags, ``version`` for the stamp, ``strip`` if there is one."""
+    """How to compile one file: ``command`` before the flags, ``version`` for the stamp, ``strip`` if any."""
 
     command: tuple[str, ...]
     version: str
@@ -67,7 +67,7 @@ class Compiler:
 
 
 def find_compiler(environ: Mapping[str, str] = os.environ) -> Compiler:
-    """The compiler that EBPFMESH_CC names, else the newest clang, else ziglang; BuildError if there is none."""
+    """The compiler that EBPFMESH_CC names, else the newest clang, else ziglang; BuildError if none."""
     if chosen := environ.get("EBPFMESH_CC"):
         return _chosen(chosen, environ)
     path = environ.get("PATH")
@@ -103,8 +103,10 @@ def build(
 ) -> list[Path]:
     """Compile what changed below ``directory``; returns the objects, all of them, in order.
 
-    ``stamps`` is where it remembers from what each object was built (default: below ``build/bpf``). An object is rebuilt if its source, a header that it
-    read (system headers too), the flags or the compiler changed, or if the object itself was altered.
+    ``stamps`` is where it remembers what each object was built from (default: below ``build/bpf``). An object
+    is rebuilt if its source, a header that it read (system headers too), the flags or the compiler changed, or
+    if the object itself was altered.
+
     Errors: BuildError; an object that cannot be built leaves the previous one in place.
     """
     directory = directory.resolve()
@@ -131,7 +133,7 @@ def build(
         return list(pool.map(one, sources))
 
 
-# --- compilers ------------------------------------------------------------------------------------------------------
+# --- compilers ----------------------------------------------------------------------------------------------
 
 
 def _chosen(chosen: str, environ: Mapping[str, str]) -> Compiler:
@@ -172,7 +174,7 @@ def _zig(command: tuple[str, ...], environ: Mapping[str, str]) -> Compiler:
 
 
 def _strip(environ: Mapping[str, str]) -> tuple[str, ...] | None:
-    """llvm-strip, which knows BPF; binutils' strip does not. Without it the object keeps its DWARF: larger, no less valid."""
+    """llvm-strip, which knows BPF as binutils' does not. Without it the object keeps DWARF: larger."""
     path = environ.get("PATH")
     for name in ("llvm-strip", *(f"llvm-strip-{version}" for version in range(30, OLDEST_CLANG - 1, -1))):
         if found := shutil.which(name, path=path):
@@ -188,9 +190,10 @@ def _output(*command: str) -> str:
 
 
 def _arguments(compiler: Compiler, directory: Path) -> list[str]:
-    """Everything but the file. Paths are relative to ``directory``, the working directory, so that objects are reproducible.
+    """Everything but the file. Paths are relative to ``directory``, the working directory.
 
-    The file names that BTF and the verifier's log show are ``ebpfmesh/bpf/NAME.bpf.c``, for another directory ``ITS-NAME/…``.
+    The file names that BTF and the verifier's log show are ``ebpfmesh/bpf/NAME.bpf.c``; for another directory
+    they begin with its name. So two builds in two places give the same bytes.
     """
     shown = "ebpfmesh/bpf" if directory == SOURCES else directory.name
     includes = ["-Iinclude"]
@@ -216,7 +219,7 @@ def _system_includes(compiler: Compiler) -> list[Path]:
     return [place for place in places if place.is_dir()]
 
 
-# --- one object -----------------------------------------------------------------------------------------------------
+# --- one object ---------------------------------------------------------------------------------------------
 
 
 def _compile(
@@ -239,7 +242,7 @@ def _compile(
 
 
 def _explain(name: str, errors: str) -> str:
-    """The compiler's first error as the headline, a remedy for a missing header, and the compiler's own words after it."""
+    """A missing header becomes its remedy; anything else is told in the compiler's own words."""
     if missing := re.search(r"'([^']+)' file not found", errors):
         for prefix, remedy in REMEDIES.items():
             if missing[1].startswith(prefix):
@@ -255,7 +258,7 @@ def _listed(rule: str, directory: Path) -> list[Path]:
 
 
 def check_map_names(path: Path, name: str) -> None:
-    """BuildError if a map of the object at ``path`` has a name that the kernel would cut; ``name`` is for the message."""
+    """BuildError if a map of the object at ``path``, built from ``name``, has a name that the kernel would cut."""
     from elftools.elf.elffile import ELFFile
 
     with path.open("rb") as file:
@@ -271,7 +274,7 @@ def check_map_names(path: Path, name: str) -> None:
                 )
 
 
-# --- stamps ---------------------------------------------------------------------------------------------------------
+# --- stamps -------------------------------------------------------------------------------------------------
 
 
 def _is_current(stamp: Path, target: Path, key: str, directory: Path) -> bool:
