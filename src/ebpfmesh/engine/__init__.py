@@ -1,0 +1,1 @@
+"""Pure decisions: which backend gets which share. Nothing here touches the kernel."""

@@ -1,0 +1,172 @@
+"""The model: a `Config` of `Service`s with their `Backend`s, immutable and comparable.
+
+A file is read into it by `ebpfmesh.policy.toml`; in Python it is built by hand. Constructing checks
+nothing but converts the short forms (an address for a `Backend`, a name for a `Balance`, lists for tuples);
+`ebpfmesh.policy.check` says what is wrong.
+"""
+
+from __future__ import annotations
+
+import errno
+from functools import cached_property
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec.structs import force_setattr, replace
+
+from ebpfmesh.engine.balance.table import HashKey
+from ebpfmesh.policy import size
+from ebpfmesh.policy.address import Endpoint, parse
+
+Protocol = Literal["tcp", "udp"]
+Refusal = Literal["ECONNREFUSED", "EHOSTUNREACH", "ENETUNREACH", "ETIMEDOUT", "EACCES", "EPERM"]
+
+_Count = Annotated[int, msgspec.Meta(ge=1, le=1 << 24)]
+
+
+class Backend(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
+    """Where connections to a service go."""
+
+    address: str
+    """"10.0.0.1:8080" or "[fd00::1]:8080"."""
+    weight: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 1
+    """0 to 65535, relative to the other backends; 0 takes no new connections."""
+    draining: bool = False
+    """Takes no new connections and lets those it has finish."""
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """The parsed address; ConfigError without a path if it is none."""
+        return parse(self.address)
+
+    @property
+    def effective_weight(self) -> int:
+        """The weight for new connections: 0 while draining."""
+        return 0 if self.draining else self.weight
+
+
+class Balance(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
+    """How connections are spread over the backends."""
+
+    name: str = "round-robin"
+    """A balancer: a built-in one, or one that was registered or installed."""
+    table: int | None = None
+    """Slots of the table, for the balancers that have a size (maglev: a prime up to 65537); None: by the backends."""
+    key: Literal["workload", "source-address", "destination", "mark"] = "workload"
+    """What is hashed, for the balancers that pick by hash."""
+
+    @property
+    def hash_key(self) -> HashKey:
+        """``key`` as the number of the kernel side."""
+        return HashKey[self.key.upper().replace("-", "_")]
+
+
+class Service(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What clients connect to, and who answers."""
+
+    name: str
+    """Unique in the mesh: 1 to 63 bytes of printable text."""
+    protocol: Protocol = "tcp"
+    addresses: tuple[str, ...] = ()
+    """What clients connect to: "10.96.0.10:80", "[fd00::1]:80"; a v4-mapped one is the same as its IPv4 address."""
+    backends: tuple[Backend, ...] = ()
+    """Who answers; none at all is allowed, and then connecting fails with ``no_backend``."""
+    balance: Balance = Balance()
+    namespace: str | None = None
+    """The path of the one network namespace that the addresses hold in ("/run/netns/blue"); None: in every one."""
+    no_backend: Refusal = "ECONNREFUSED"
+    """The error of connect() when no backend takes connections."""
+    on_error: Literal["fail_closed", "fail_open"] = "fail_closed"
+    """What happens when a lookup in the kernel fails: refuse with ``no_backend``, or connect to the address as it is."""
+    removed_backends: Literal["finish", "destroy"] = "finish"
+    """What happens to connections of a backend that is removed: they finish, or their sockets are destroyed."""
+
+    def __post_init__(self) -> None:
+        if type(self.addresses) is not tuple:
+            force_setattr(self, "addresses", _tuple(self.addresses))
+        if type(self.backends) is not tuple or str in map(type, self.backends):
+            force_setattr(self, "backends", tuple(map(_backend, _tuple(self.backends))))
+        if isinstance(self.balance, str):
+            force_setattr(self, "balance", Balance(self.balance))
+
+    @property
+    def endpoints(self) -> list[Endpoint]:
+        """The parsed addresses, in order; ConfigError without a path if one is none."""
+        return [parse(address) for address in self.addresses]
+
+    @property
+    def no_backend_errno(self) -> int:
+        """``no_backend`` as a number."""
+        number: int = getattr(errno, self.no_backend)
+        return number
+
+
+class Capacity(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
+    """Room in the kernel's maps; None derives it: twice what the configuration needs, and a floor."""
+
+    services: _Count | None = None
+    addresses: _Count | None = None
+    backends: _Count | None = None
+    slots: Annotated[int, msgspec.Meta(ge=4, le=1 << 28)] | None = None
+    """16-bit slots of all tables together."""
+    udp_flows: _Count = 65536
+    """Reverse translations of unconnected UDP sockets; the least recently used one gives way."""
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, dict=True):
+    """A whole mesh."""
+
+    name: str
+    """The name of the agent's pins, lock and records: 1 to 63 of a-z, 0-9 and "-"."""
+    cgroup: str
+    """The cgroup whose processes are clients: a path in the cgroup v2 mount, or relative to it ("/mesh")."""
+    services: tuple[Service, ...] = ()
+    allow_root_cgroup: bool = False
+    """Needed to attach to the root cgroup, which makes every process of the host a client."""
+    capacity: Capacity = Capacity()
+    memory_budget: int | str = "256MiB"
+    """The most kernel memory that the maps may take: bytes, or "256MiB"."""
+
+    def __post_init__(self) -> None:
+        if type(self.services) is not tuple:
+            force_setattr(self, "services", _tuple(self.services))
+
+    @property
+    def memory_budget_bytes(self) -> int:
+        """``memory_budget`` as a number; ConfigError without a path if it is no size."""
+        return size.parse(self.memory_budget)
+
+    @cached_property
+    def _positions(self) -> dict[str, int]:
+        return {service.name: position for position, service in enumerate(self.services)}
+
+    def by_name(self, name: str) -> Service | None:
+        """The service of that name, or None; the lookup table is made once."""
+        position = self._positions.get(name)
+        return None if position is None else self.services[position]
+
+    def with_service(self, service: Service) -> Config:
+        """This configuration with ``service`` in place of the one of its name, or added at the end."""
+        position = self._positions.get(service.name)
+        if position is None:
+            return replace(self, services=(*self.services, service))
+        services = list(self.services)
+        services[position] = service
+        result = replace(self, services=tuple(services))
+        # The names are where they were, so the lookup table of 10,000 of them is not made again.
+        result.__dict__["_positions"] = self._positions
+        return result
+
+    def without(self, name: str) -> Config:
+        """This configuration without the service of that name; KeyError if there is none."""
+        position = self._positions[name]
+        return replace(self, services=self.services[:position] + self.services[position + 1 :])
+
+
+def _tuple(value: Any) -> tuple[Any, ...]:
+    # A lone string would become its letters; left alone, check reports its type.
+    return tuple(value) if isinstance(value, (list, tuple)) or hasattr(value, "__next__") else value
+
+
+def _backend(value: Any) -> Any:
+    return Backend(value) if isinstance(value, str) else value
