@@ -1,0 +1,167 @@
+"""Struct: named fields at offsets, with padding that is always zero; and StructValue, what it unpacks to."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
+from operator import itemgetter
+from typing import Any, ClassVar, NamedTuple
+
+from ebpfmesh.errors import MapTypeError
+from ebpfmesh.layout.array import Bytes
+from ebpfmesh.layout.layout import Layout
+
+__all__ = ["Field", "Struct", "StructValue", "value_class"]
+
+
+class Field(NamedTuple):
+    """A field of a struct: its name, its offset in bytes, its layout."""
+
+    name: str
+    offset: int
+    layout: Layout
+
+    @property
+    def end(self) -> int:
+        """The offset after its last byte."""
+        return self.offset + self.layout.size
+
+
+class StructValue(tuple[Any, ...]):
+    """The value of a struct: an immutable tuple whose fields are attributes too, and ``value["name"]``."""
+
+    __slots__ = ()
+    _fields: ClassVar[tuple[str, ...]] = ()
+
+    def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, str):
+            try:
+                key = self._fields.index(key)
+            except ValueError:
+                raise KeyError(key) from None
+        return tuple.__getitem__(self, key)
+
+    def _asdict(self) -> dict[str, Any]:
+        """The fields as a dict, nested structs too."""
+        return {
+            name: value._asdict() if isinstance(value, StructValue) else value
+            for name, value in zip(self._fields, self, strict=True)
+        }
+
+    def __repr__(self) -> str:
+        fields = ", ".join(f"{name}={value!r}" for name, value in zip(self._fields, self, strict=True))
+        return f"{type(self).__name__}({fields})"
+
+
+def value_class(name: str, fields: Iterable[str]) -> type[StructValue]:
+    """A StructValue class with one attribute per field; a field may be named like a keyword or a method."""
+    names = tuple(fields)
+    attributes: dict[str, Any] = {field: property(itemgetter(index)) for index, field in enumerate(names)}
+    # two names are the class's own; such a field is reached by its index or ["_fields"]
+    attributes |= {"_fields": names, "_asdict": StructValue._asdict, "__slots__": ()}
+    return type(name or "struct", (StructValue,), attributes)
+
+
+class Struct(Layout):
+    """A struct of ``size`` bytes with ``fields`` in ascending, non-overlapping order.
+
+    A value is a mapping with every field, a tuple in the order of the fields, or a StructValue. ``name`` is the C
+    tag, kept for people only. Errors: MapTypeError if fields overlap or leave the struct.
+    """
+
+    def __init__(self, size: int, fields: Iterable[Field], *, name: str = "", align: int = 0) -> None:
+        self.size, self.fields, self.name = size, tuple(fields), name
+        self.align = align or max((field.layout.align for field in self.fields), default=1)
+        self.nodes = 1 + sum(field.layout.nodes for field in self.fields)
+        end, seen = 0, set()
+        for field in self.fields:
+            if field.offset < end or field.end > size:
+                raise MapTypeError(
+                    f"bytes {field.offset} to {field.end} overlap or leave {size}", where=field.name
+                )
+            if field.name in seen:
+                raise MapTypeError("two fields have this name", where=field.name)
+            end = field.end
+            seen.add(field.name)
+        self.is_flat = all(field.layout.is_leaf for field in self.fields)
+
+    @property
+    def signature(self) -> str:
+        fields = ",".join(f"{field.name}@{field.offset}:{field.layout.signature}" for field in self.fields)
+        return f"struct{self.size}{{{fields}}}"
+
+    def declare(self, name: str = "") -> str:
+        fields = " ".join(f"{field.layout.declare(field.name)};" for field in self.fields)
+        return f"{' '.join(filter(None, ('struct', self.name)))} {{ {fields} }} {name}".rstrip()
+
+    def code(self) -> str:
+        parts, end = [], 0
+        for field in self.fields:
+            parts += [f"{field.offset - end}x"] if field.offset > end else []
+            parts.append(field.layout.code())
+            end = field.end
+        return "".join(parts) + (f"{self.size - end}x" if self.size > end else "")
+
+    @property
+    def is_leaf(self) -> bool:
+        return False
+
+    @cached_property
+    def value(self) -> type[StructValue]:
+        """The class of its unpacked values."""
+        return value_class(self.name, (field.name for field in self.fields))
+
+    @cached_property
+    def _checked(self) -> tuple[tuple[int, int], ...] | None:
+        """(index, length) of the bytes fields of a flat struct, which the struct module would pad or cut silently."""
+        if not self.is_flat or any(field.layout.code() == "?" for field in self.fields):
+            return None
+        return tuple((i, f.layout.size) for i, f in enumerate(self.fields) if isinstance(f.layout, Bytes))
+
+    def spread(self, value: Any, leaves: list[Any], where: str) -> None:
+        prefix = f"{where}." if where else ""
+        if isinstance(value, Mapping):
+            if unknown := set(value) - {field.name for field in self.fields}:
+                raise MapTypeError(
+                    f"the struct has no field {sorted(map(str, unknown))[0]}", where=where or self.format
+                )
+        elif not isinstance(value, tuple | list):
+            raise MapTypeError(f"{value!r} is no struct", where=where, remedy=f"want {self.format}")
+        elif len(value) != len(self.fields):
+            raise MapTypeError(
+                f"{len(value)} values where {len(self.fields)} are wanted", where=where or self.format
+            )
+        for index, field in enumerate(self.fields):
+            key: Any = field.name if isinstance(value, Mapping) else index
+            try:
+                member = value[key]
+            except KeyError:
+                raise MapTypeError("no value was given", where=f"{prefix}{field.name}") from None
+            field.layout.spread(member, leaves, f"{prefix}{field.name}")
+
+    def gather(self, leaves: Iterator[Any]) -> Any:
+        return self.value([field.layout.gather(leaves) for field in self.fields])
+
+    def pack(self, value: Any) -> bytes:
+        if (checked := self._checked) is not None and isinstance(value, tuple):
+            try:
+                for index, length in checked:
+                    if len(value[index]) != length:
+                        break
+                else:
+                    return self.compiled.pack(*value)
+            except (struct.error, IndexError, TypeError):
+                pass  # the slow path says why
+        return super().pack(value)
+
+    def unpack(self, data: bytes | bytearray | memoryview) -> Any:
+        if self.is_flat and len(data) == self.size:
+            return self.value(self.compiled.unpack(data))
+        return super().unpack(data)
+
+    def unpack_many(self, data: bytes | bytearray | memoryview) -> list[Any]:
+        if self.is_flat and self.size:
+            self.whole(data)
+            return list(map(self.value, self.compiled.iter_unpack(data)))
+        return super().unpack_many(data)
