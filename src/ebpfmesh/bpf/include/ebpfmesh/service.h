@@ -66,7 +66,7 @@ struct backend {
 	__u32 address[4];
 	__u16 port;
 	__u16 weight;  /* for `status` only; the slots already hold it */
-	__u32 counter; /* element of `backend_counters` */
+	__u32 counter; /* element of `backend_stats` */
 };
 
 struct settings {

@@ -1,0 +1,239 @@
+"""Mesh: the tiers of one configuration, planned, applied, watched and closed."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+import structlog
+
+from ebpfmesh.errors import ClosedError, ConfigError, EbpfMeshError
+from ebpfmesh.ownership import RUN_ROOT, Ownership
+from ebpfmesh.policy.check import check
+from ebpfmesh.policy.model import Config, Service
+from ebpfmesh.policy.plan import Plan, diff
+from ebpfmesh.tiers.connect import memory, status
+from ebpfmesh.tiers.connect.reconcile import Applied
+from ebpfmesh.tiers.connect.tier import ConnectTier
+
+if TYPE_CHECKING:
+    from ebpfmesh.tiers.connect.status import Status
+
+_COLLECT_EVERY = 1.0  # seconds between looks for backends whose last connection ended
+
+log = structlog.get_logger("ebpfmesh.mesh")
+
+
+class Changed(NamedTuple):
+    """An event of `Mesh.watch`: the file changed and was applied."""
+
+    plan: Plan
+
+
+class Refused(NamedTuple):
+    """An event of `Mesh.watch`: the file changed, was refused, and what ran before keeps running."""
+
+    error: EbpfMeshError
+
+
+class Mesh:
+    """A running mesh: unmodified programs in a cgroup reach the services of a `Config` through the kernel.
+
+    As a context manager it starts on entry and leaves nothing on exit. It is synchronous and may be used from several
+    threads; `watch` is asynchronous. While it runs, the process holds the lock of its name; if the process is killed, the
+    kernel goes on balancing, and the next Mesh of the same name takes over.
+
+    Arguments: ``config``; ``run_root``, the directory of locks and records; ``bpffs``, a mounted bpffs (found, or mounted, if
+    None). Minimum kernel: 5.18. Capabilities: CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON; CAP_SYS_ADMIN to mount a bpffs, for services of
+    one namespace, and to destroy sockets in other namespaces.
+    """
+
+    def __init__(self, config: Config, *, run_root: str | Path = RUN_ROOT, bpffs: str | Path | None = None) -> None:
+        self.config = config
+        self._run_root, self._bpffs = Path(run_root), bpffs
+        self._ownership: Ownership | None = None
+        self._tier: ConnectTier | None = None
+        self._lock = threading.RLock()
+
+    # --- life -------------------------------------------------------------------------------------------------
+
+    def start(self) -> Self:
+        """Check the configuration, take the name, load or take over, apply, attach.
+
+        Errors: ConfigError, CapacityError (the configuration); HeldError, OwnershipError, LayoutError (the name is not free);
+        HostError, NotSupportedError, CapabilityError (the host); LoadError, AttachError. After an error nothing is left that
+        was not there before.
+        """
+        with self._lock:
+            if self._tier is not None:
+                return self
+            self._check(self.config)
+            self._ownership = Ownership.acquire(
+                self.config.name,
+                cgroup=self.config.cgroup,
+                run_root=self._run_root,
+                bpffs=self._bpffs,
+                allow_root_cgroup=self.config.allow_root_cgroup,
+            )
+            taking_over = bool(self._ownership.pins.links())
+            try:
+                self._tier = ConnectTier.start(self._ownership, self.config)
+                wanted = {service.name for service in self.config.services}
+                gone = [name for name in self._tier.installed.services if name not in wanted]
+                self._tier.apply(self._tier.adopt(self.config.services), gone)
+                self._tier.attach()
+                self._ownership.write_record(self._tier.object_hashes)
+            except BaseException:
+                self._end(keep=taking_over)
+                raise
+        for notice in self._ownership.notices:
+            log.info("start", notice=notice)
+        return self
+
+    def close(self, *, keep: bool = False) -> list[str]:
+        """Stop: detach, remove every pin and record. With ``keep`` the kernel goes on without an agent.
+
+        Returns notices about what had to stay. Connections that are open go on: they are plain connections.
+        """
+        with self._lock:
+            return self._end(keep=keep)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # --- changes ------------------------------------------------------------------------------------------------
+
+    def plan(self, config: Config) -> Plan:
+        """What `apply` would change: a pure comparison of the two configurations."""
+        return diff(self.config, config)
+
+    def apply(self, config: Config) -> Plan:
+        """Make the kernel hold ``config``; no connection sees half of the change. Returns what changed.
+
+        Errors: ConfigError, CapacityError; after an error everything is as it was before.
+        """
+        with self._lock:
+            tier = self._running()
+            _refuse_restart(self.config, config)
+            self._check(config)
+            before = self.config
+            plan = diff(before, config)
+            put = [one for one in config.services if (old := before.by_name(one.name)) is not one and old != one]
+            gone = [one.name for one in before.services if config.by_name(one.name) is None]
+            if put or gone:
+                tier.apply(put, gone)
+            self.config = config
+        return plan
+
+    def put(self, service: Service) -> Applied:
+        """Add one service, or change the one of its name: `apply` for a single change, in time that does not grow."""
+        with self._lock:
+            tier = self._running()
+            config = self.config.with_service(service)
+            self._check_one(config, service)
+            applied = tier.apply([service])
+            self.config = config
+        return applied
+
+    def remove(self, name: str) -> Applied:
+        """Remove the service of that name. ConfigError if there is none."""
+        with self._lock:
+            tier = self._running()
+            if self.config.by_name(name) is None:
+                raise ConfigError(f"there is no service {name!r}", where="$.services")
+            applied = tier.apply([], [name])
+            self.config = self.config.without(name)
+        return applied
+
+    def collect(self) -> bool:
+        """Free what earlier changes retired, backends without a connection among it; `watch` does it by itself."""
+        with self._lock:
+            return self._running().reconciler.collect()
+
+    # --- looking --------------------------------------------------------------------------------------------------
+
+    def status(self) -> Status:
+        """Services, backends and counters, from the kernel's maps."""
+        with self._lock:
+            tier = self._running()
+            return status.of(tier.tables, tier.installed, tier.memory())
+
+    @property
+    def connect(self) -> ConnectTier:
+        """The connect tier: its links, maps and sockets. ClosedError before `start` and after `close`."""
+        return self._running()
+
+    @property
+    def notices(self) -> list[str]:
+        """What the start found and did about it, in plain sentences."""
+        return list(self._ownership.notices) if self._ownership else []
+
+    async def watch(self, path: str | Path) -> AsyncIterator[Changed | Refused]:
+        """Follow a configuration file: each change is applied, or refused and what ran before keeps running."""
+        from ebpfmesh.discover.file import FileSource
+
+        collecting = asyncio.create_task(self._collect_forever())
+        try:
+            async for found in FileSource(path).watch():
+                if isinstance(found, EbpfMeshError):
+                    yield Refused(found)
+                    continue
+                try:
+                    plan = await asyncio.to_thread(self.apply, found)
+                except EbpfMeshError as error:
+                    yield Refused(error)
+                else:
+                    if not plan.empty:
+                        yield Changed(plan)
+        finally:
+            collecting.cancel()
+
+    async def _collect_forever(self) -> None:
+        while True:
+            await asyncio.sleep(_COLLECT_EVERY)
+            await asyncio.to_thread(self.collect)
+
+    # --- inside -----------------------------------------------------------------------------------------------------
+
+    def _check(self, config: Config) -> None:
+        check(config)
+        memory.check_budget(config)
+
+    def _check_one(self, config: Config, service: Service) -> None:
+        from ebpfmesh.policy.check import check_service
+
+        check_service(config, service)
+
+    def _running(self) -> ConnectTier:
+        if self._tier is None:
+            raise ClosedError(f"the mesh {self.config.name} is not running", remedy="use it inside `with Mesh(…)`")
+        return self._tier
+
+    def _end(self, *, keep: bool) -> list[str]:
+        if self._tier is not None:
+            if not keep:
+                self._tier.detach()
+            self._tier.close()
+            self._tier = None
+        if self._ownership is None:
+            return []
+        notices = self._ownership.release(keep=keep)
+        self._ownership = None
+        return notices
+
+
+def _refuse_restart(before: Config, after: Config) -> None:
+    for field in ("name", "cgroup", "allow_root_cgroup", "capacity"):
+        if getattr(before, field) != getattr(after, field):
+            raise ConfigError(
+                "it cannot change while the mesh runs", where=f"$.{field}", remedy="ebpfmesh stop, then ebpfmesh run"
+            )

@@ -1,0 +1,101 @@
+"""From a service of the model to what the kernel dispatches by: slot tables per reach, and a dispatch per address."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from enum import Enum
+from typing import TYPE_CHECKING, NamedTuple
+
+from ebpfmesh.engine.balance import registry
+from ebpfmesh.engine.balance.table import Table, Target
+from ebpfmesh.policy.address import V4_MAPPED, Endpoint
+from ebpfmesh.tiers.connect.wire import DISPATCH, NO_TABLE, DispatchFlag, Extent
+
+if TYPE_CHECKING:
+    from ebpfmesh.policy.model import Service
+
+
+class Reach(Enum):
+    """Which backends a socket can reach from the address it asked for."""
+
+    V4 = "v4"
+    V6 = "v6"
+    DUAL = "dual"
+    """A TCP socket asked for an IPv6 address reaches IPv4 too, by v4-mapped addresses, unless IPV6_V6ONLY."""
+
+
+class CompiledTable(NamedTuple):
+    """A slot table ready for ``slots``: ``words`` is padded to whole elements of 8 bytes."""
+
+    words: bytes
+    count: int
+    pick: int
+
+
+NO_SLOTS = CompiledTable(b"", 0, 0)
+
+
+def reaches(service: Service) -> set[Reach]:
+    """The reaches that the service's addresses need a table for."""
+    needed = set()
+    for address in service.endpoints:
+        if address.is_v4:
+            needed.add(Reach.V4)
+        else:
+            needed |= {Reach.V6, Reach.DUAL} if service.protocol == "tcp" else {Reach.V6}
+    return needed
+
+
+def tables(
+    service: Service, ids: Mapping[Endpoint, int], previous: Callable[[Reach], Table | None]
+) -> dict[Reach, CompiledTable]:
+    """A table for each reach; ``ids`` are the backends' ids, ``previous`` gives the table that is in force.
+
+    Errors: ConfigError, naming the balancer, if it fails or returns what the kernel cannot pick from.
+    """
+    targets = [
+        Target(ids[backend.endpoint], backend.weight, backend.endpoint.identity)
+        for backend in service.backends
+        if backend.weight and not backend.draining
+    ]
+    built: dict[tuple[int, ...], CompiledTable] = {}
+    result = {}
+    for reach in reaches(service):
+        reached = targets
+        if reach is not Reach.DUAL:
+            reached = [target for target in targets if target.identity.startswith(V4_MAPPED) == (reach is Reach.V4)]
+        key = tuple([target.id for target in reached])
+        if key not in built:
+            built[key] = _build(service, reached, previous(reach)) if reached else NO_SLOTS
+        result[reach] = built[key]
+    return result
+
+
+def _build(service: Service, targets: list[Target], previous: Table | None) -> CompiledTable:
+    table = registry.build(service.balance.name, targets, previous, size=service.balance.table)
+    words = table.slots.tobytes()
+    return CompiledTable(words + bytes(-len(words) % 8), table.count, int(table.pick))
+
+
+def dispatch(
+    service: Service, index: int, address: Endpoint, extents: Mapping[Reach, tuple[Extent, int]]
+) -> bytes:
+    """The kernel's ``struct dispatch`` for one address of the service; ``extents`` holds (place, pick) by reach."""
+    if address.is_v4:
+        dual = single = extents[Reach.V4]
+    elif service.protocol == "tcp":
+        dual, single = extents[Reach.DUAL], extents[Reach.V6]
+    else:
+        dual = single = extents[Reach.V6]
+    flags = DispatchFlag.PRESENT
+    if service.on_error == "fail_open":
+        flags |= DispatchFlag.FAIL_OPEN
+    return DISPATCH.pack(
+        index, dual[1] or single[1], service.balance.hash_key, flags, service.no_backend_errno,
+        dual[0].start, dual[0].count, single[0].start, single[0].count,
+    )  # fmt: skip
+
+
+TOMBSTONE = bytes(DISPATCH.size)
+EMPTY = (NO_TABLE, 0)
+

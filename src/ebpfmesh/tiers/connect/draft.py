@@ -1,0 +1,196 @@
+"""A change worked out before anything is written: which elements to write, and what they leave behind."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ebpfmesh.engine.balance.table import Pick, Table
+from ebpfmesh.tiers.connect import compile as compiler
+from ebpfmesh.policy.address import Endpoint
+from ebpfmesh.tiers.connect.compile import TOMBSTONE, Reach
+from ebpfmesh.tiers.connect.installed import Installed, InstalledBackend, InstalledService
+from ebpfmesh.tiers.connect.wire import (
+    ADDRESS_KEY,
+    BACKEND,
+    BACKEND_KEY,
+    NO_TABLE,
+    PROTOCOLS,
+    SERVICE_RECORD,
+    Extent,
+    RecordFlag,
+)
+
+if TYPE_CHECKING:
+    from ebpfmesh.policy.model import Service
+    from ebpfmesh.tiers.connect.tables import Tables
+
+ScopeOf = Callable[[str | None], int]
+"""The cookie of the network namespace at a path; 0 for None."""
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+def digest_of(service: Service, scope: int) -> int:
+    """A 63-bit digest of everything the kernel's part of the service is made from; never 0."""
+    text = _encode(service) + scope.to_bytes(8, "little")
+    return int.from_bytes(blake2b(text, digest_size=8).digest(), "little") >> 1 | 1 << 62
+
+
+@dataclass(slots=True)
+class Draft:
+    """The writes of one apply, in the order in which they are made."""
+
+    tables: Tables
+    installed: Installed
+    scope_of: ScopeOf
+    backend_rows: list[tuple[bytes, bytes]] = field(default_factory=list)
+    slot_writes: list[tuple[int, bytes]] = field(default_factory=list)
+    versions: dict[int, bytes] = field(default_factory=dict)
+    """Frontend -> its next dispatch."""
+    new_addresses: dict[bytes, int] = field(default_factory=dict)
+    records: dict[str, bytes] = field(default_factory=dict)
+    services: dict[str, InstalledService | None] = field(default_factory=dict)
+    """What the mirror will hold; None for a service that is gone."""
+    freed_extents: list[tuple[int, int]] = field(default_factory=list)
+    departed: list[tuple[InstalledService, Endpoint]] = field(default_factory=list)
+    """Backends that leave with this change."""
+    _undo: list[Callable[[], None]] = field(default_factory=list)
+
+    def put(self, service: Service) -> None:
+        """Add the service, or make the installed one so. CapacityError if it does not fit."""
+        old = self.installed.services.get(service.name) or self.installed.retired.get(service.name)
+        scope = self.scope_of(service.namespace)
+        new = InstalledService(
+            service.name, old.index if old else self._take(self.installed.service_ids), digest_of(service, scope), b""
+        )
+        self._put_backends(service, new, old)
+        self._put_tables(service, new, old)
+        self._put_addresses(service, new, scope)
+        new.record = _record(service, new, scope)
+        self.records[service.name] = new.record
+        self.services[service.name] = new
+
+    def remove(self, name: str) -> None:
+        """Take the service away: its addresses are nobody's, its backends leave."""
+        old = self.installed.services[name]
+        new = InstalledService(name, old.index, 0, _retire(old.record), leaving={**old.leaving, **old.backends})
+        self.departed += [(new, endpoint) for endpoint in old.backends]
+        self.freed_extents += {(one.start, one.elements) for one, _ in old.extents.values() if one.elements}
+        self.records[name] = new.record
+        self.services[name] = new
+
+    def finish(self) -> None:
+        """Tombstones for the addresses that nobody claimed."""
+        for name in self.services:
+            old = self.installed.services.get(name)
+            for key, frontend in old.frontends.items() if old else ():
+                new = self.services[name]
+                if (new is None or key not in new.frontends) and frontend not in self.versions:
+                    self._set_version(frontend, TOMBSTONE)
+
+    def undo(self) -> None:
+        """Give every number back: nothing was written."""
+        for step in reversed(self._undo):
+            step()
+
+    def _put_backends(self, service: Service, new: InstalledService, old: InstalledService | None) -> None:
+        known = {**old.leaving, **old.backends} if old else {}
+        numbers = _unused_numbers(one.id for one in known.values())
+        rows, take = self.backend_rows, self.installed.counter_ids
+        for backend in service.backends:
+            endpoint, weight = backend.endpoint, backend.weight
+            one = known.pop(endpoint, None)
+            if one is None or one.weight != weight:
+                number, counter = (one.id, one.counter) if one else (next(numbers), self._take(take))
+                one = InstalledBackend(number, counter, weight)
+                row = BACKEND.pack(endpoint.packed, endpoint.port, weight, counter)
+                rows.append((BACKEND_KEY.pack(new.index, number), row))
+            new.backends[endpoint] = one
+        new.leaving = known
+        if old:
+            self.departed += [(new, endpoint) for endpoint in known if endpoint in old.backends]
+
+    def _put_tables(self, service: Service, new: InstalledService, old: InstalledService | None) -> None:
+        ids = {endpoint: one.id for endpoint, one in new.backends.items()}
+        placed: dict[int, tuple[Extent, int]] = {}
+        before = old.extents if old else {}
+        tables = compiler.tables(service, ids, lambda reach: self._previous(before.get(reach)))
+        for reach, table in tables.items():
+            if id(table) not in placed:
+                placed[id(table)] = self._place(table, before.values())
+            new.extents[reach] = placed[id(table)]
+        kept = {extent.start for extent, _ in new.extents.values() if extent.elements}
+        gone = {(one.start, one.elements) for one, _ in before.values() if one.elements and one.start not in kept}
+        self.freed_extents += gone
+
+    def _place(self, table: compiler.CompiledTable, before: Iterable[tuple[Extent, int]]) -> tuple[Extent, int]:
+        if not table.count:
+            return NO_TABLE, 0
+        for extent, pick in before:
+            if pick == table.pick and extent.count == table.count and self.tables.read_slots(extent) == table.words:
+                return extent, pick
+        elements = len(table.words) // 8
+        start = self.installed.extents.take(elements)
+        self._undo.append(lambda: self.installed.extents.give_back(start, elements))
+        self.slot_writes.append((start, table.words))
+        return Extent(start, elements, table.count), table.pick
+
+    def _previous(self, place: tuple[Extent, int] | None) -> Table | None:
+        if place is None or not place[0].count:
+            return None
+        extent, pick = place
+        slots = array("H", self.tables.read_slots(extent))
+        return Table(slots if pick == Pick.ALIAS else slots[: extent.count], Pick(pick), extent.count)
+
+    def _put_addresses(self, service: Service, new: InstalledService, scope: int) -> None:
+        protocol = PROTOCOLS[service.protocol]
+        for address in service.endpoints:
+            key = ADDRESS_KEY.pack(address.packed, scope, address.port, protocol)
+            frontend = self.installed.frontend_of.get(key)
+            if frontend is None:
+                frontend = self.new_addresses.get(key)
+            if frontend is None:
+                frontend = self.new_addresses[key] = self._take(self.installed.frontend_ids)
+            new.frontends[key] = frontend
+            self._set_version(frontend, compiler.dispatch(service, new.index, address, new.extents))
+
+    def _set_version(self, frontend: int, dispatch: bytes) -> None:
+        self.versions.pop(frontend, None)
+        if self.tables.current(frontend) != dispatch:
+            self.versions[frontend] = dispatch
+
+    def _take(self, ids: object) -> int:
+        number: int = ids.take()  # type: ignore[attr-defined]
+        self._undo.append(lambda: ids.give_back(number))  # type: ignore[attr-defined]
+        return number
+
+
+def _unused_numbers(used: Iterable[int]) -> Iterable[int]:
+    taken = set(used)
+    return (number for number in range(1, 65536) if number not in taken)
+
+
+def _record(service: Service, new: InstalledService, scope: int) -> bytes:
+    flags = RecordFlag(0)
+    if service.on_error == "fail_open":
+        flags |= RecordFlag.FAIL_OPEN
+    if service.removed_backends == "destroy":
+        flags |= RecordFlag.DESTROY_REMOVED
+    return SERVICE_RECORD.pack(
+        new.digest, new.index, PROTOCOLS[service.protocol], service.balance.hash_key,
+        service.no_backend_errno, flags, service.balance.table or 0, service.balance.name.encode(), scope,
+    )  # fmt: skip
+
+
+def _retire(record: bytes) -> bytes:
+    digest, index, protocol, key, refusal, flags, size, balancer, scope = SERVICE_RECORD.unpack(record)
+    del digest
+    return SERVICE_RECORD.pack(
+        0, index, protocol, key, refusal, flags | RecordFlag.RETIRED, size, balancer, scope
+    )  # fmt: skip

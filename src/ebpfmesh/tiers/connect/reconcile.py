@@ -1,0 +1,237 @@
+"""Applies a change to the kernel so that no connection sees half of it, and collects what it leaves behind.
+
+Order of an apply: leaves (backends, slots), the version of each frontend that nobody reads, its word, new addresses, and last the
+generation, one store that makes all of it current. A change of one frontend needs no generation: its word is the one store.
+What the change retired is collected later, after an RCU grace period; nothing waits for it unless it wants the place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ebpfmesh.errors import CapacityError
+from ebpfmesh.policy.address import Endpoint
+from ebpfmesh.tiers.connect.draft import Draft, ScopeOf, digest_of
+from ebpfmesh.tiers.connect.installed import Installed, InstalledService
+from ebpfmesh.tiers.connect.wire import ADDRESS_KEY, BACKEND_KEY, INDEX, SERVICE_NAME
+
+if TYPE_CHECKING:
+    from ebpfmesh.policy.model import Service
+    from ebpfmesh.tiers.connect.tables import Tables
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What an apply did."""
+
+    services: int
+    """Services written or removed; those that were already so are not counted."""
+    frontends: int
+    generation: int
+    departed: tuple[tuple[int, int], ...]
+    """(service index, backend id) of the backends that left."""
+
+
+class Reconciler:
+    """Brings the kernel's maps to the model, one apply at a time; not thread-safe."""
+
+    def __init__(self, tables: Tables, installed: Installed, scope_of: ScopeOf) -> None:
+        self.tables, self.installed, self._scope_of = tables, installed, scope_of
+        self._touched: set[int] = set()
+        """Frontends whose older version somebody may still be reading."""
+        self._freed: list[tuple[int, int]] = []
+        self._retired_addresses: dict[bytes, int] = dict.fromkeys(installed.stray_addresses(), 0)
+        self._deleted = False
+        """Elements of a hash were deleted since the last grace period: the kernel may hand them out again at once."""
+        self._scoped = sum(1 for key in installed.frontend_of if ADDRESS_KEY.unpack(key)[1])
+
+    def adopt(self, service: Service) -> bool:
+        """Whether the installed service is exactly this one; then the mirror takes it over as it is."""
+        old = self.installed.services.get(service.name)
+        if old is None or old.digest != digest_of(service, self._scope_of(service.namespace)):
+            return False
+        wanted = {backend.endpoint for backend in service.backends}
+        for endpoint in [one for one in old.backends if one not in wanted]:
+            old.leaving[endpoint] = old.backends.pop(endpoint)
+        return True
+
+    def apply(self, put: Sequence[Service], remove: Iterable[str] = ()) -> Applied:
+        """Add or change the services of ``put`` and remove those named in ``remove``, all at once.
+
+        Errors: CapacityError if it does not fit (nothing was changed then); ConfigError from a balancer; KernelError.
+        """
+        removed = list(remove)
+        try:
+            draft = self._draft(put, removed)
+        except CapacityError:
+            if not self.collect():  # what the last changes left may be all the room that is needed
+                raise
+            draft = self._draft(put, removed)
+        if self._deleted or not self._touched.isdisjoint(draft.versions):
+            self._grace()
+        try:
+            self._write_leaves(draft)
+            generation = self._publish(draft)
+        except BaseException:
+            self._take_back(draft)
+            raise
+        self._remember(draft)
+        self.tables.put("services", *self._records(draft, final=True))
+        departed = tuple(
+            (service.index, service.leaving[endpoint].id)
+            for service, endpoint in draft.departed
+            if endpoint in service.leaving
+        )
+        return Applied(len(draft.services), len(draft.versions), generation, departed)
+
+    def collect(self) -> bool:
+        """Wait a grace period and free what earlier applies retired; False if there was nothing.
+
+        A backend that left is kept while a connection of it is open, so this may be called again and again.
+        """
+        leaving = [service for service in self._all() if service.leaving]
+        idle = [
+            (service, endpoint)
+            for service in leaving
+            for endpoint, one in service.leaving.items()
+            if not self.tables.active(one.counter)
+        ]
+        empty = [service for service in self.installed.retired.values() if not service.leaving]
+        if not (idle or empty or self._freed or self._retired_addresses):
+            return False
+        self._grace()
+        for start, elements in self._freed:
+            self.installed.extents.give_back(start, elements)
+        self._freed.clear()
+        self._delete_addresses()
+        self._delete_backends(idle)
+        self._delete_services()
+        if self._deleted:
+            self._grace()
+        return True
+
+    def _draft(self, put: Sequence[Service], remove: Sequence[str]) -> Draft:
+        draft = Draft(self.tables, self.installed, self._scope_of)
+        try:
+            for name in remove:
+                draft.remove(name)
+            for service in put:
+                draft.put(service)
+            draft.finish()
+        except BaseException:
+            draft.undo()
+            raise
+        return draft
+
+    def _write_leaves(self, draft: Draft) -> None:
+        tables = self.tables
+        tables.put("services", *self._records(draft, final=False))
+        tables.put("backends", [key for key, _ in draft.backend_rows], [row for _, row in draft.backend_rows])
+        for start, words in draft.slot_writes:
+            tables.write_slots(start, words)
+
+    def _publish(self, draft: Draft) -> int:
+        tables = self.tables
+        at_once = len(draft.versions) == 1
+        since = tables.generation if at_once else tables.generation + 1
+        scoped = sum(1 for key in draft.new_addresses if ADDRESS_KEY.unpack(key)[1])
+        if scoped:
+            self._scoped += scoped
+            tables.set_scoped(self._scoped)
+        for frontend, dispatch in draft.versions.items():
+            tables.prepare(frontend, dispatch)
+        for frontend in draft.versions:
+            tables.publish(frontend, since)
+        tables.put("addresses", list(draft.new_addresses), [INDEX.pack(one) for one in draft.new_addresses.values()])
+        if not at_once and draft.versions:
+            tables.flip(since)
+        self._touched.update(draft.versions)
+        return since
+
+    def _take_back(self, draft: Draft) -> None:
+        """Nothing of the draft is current yet: remove what it wrote, so that a refused change leaves what ran before."""
+        tables, generation = self.tables, self.tables.generation
+        for frontend in draft.versions:
+            if tables.word(frontend) >> 1 > generation:
+                tables.retract(frontend)
+        tables.delete("addresses", list(draft.new_addresses))
+        known = {BACKEND_KEY.pack(one.index, backend.id) for one in self._all() for backend in
+                 (*one.backends.values(), *one.leaving.values())}  # fmt: skip
+        tables.delete("backends", [key for key, _ in draft.backend_rows if key not in known])
+        before = {name: self.installed.services.get(name) or self.installed.retired.get(name) for name in draft.records}
+        for name, old in before.items():
+            if old:
+                tables.put("services", [SERVICE_NAME.pack(name.encode())], [old.record])
+            else:
+                tables.delete("services", [SERVICE_NAME.pack(name.encode())])
+        self._touched.update(draft.versions)
+        self._deleted = True
+        draft.undo()
+
+    def _records(self, draft: Draft, *, final: bool) -> tuple[list[bytes], list[bytes]]:
+        # Until the change is current the record's digest is 0: an agent that dies in between leaves a service that its
+        # successor writes again, whatever it finds.
+        names = [SERVICE_NAME.pack(name.encode()) for name in draft.records]
+        if final:
+            return names, list(draft.records.values())
+        return names, [bytes(8) + record[8:] for record in draft.records.values()]
+
+    def _remember(self, draft: Draft) -> None:
+        installed = self.installed
+        for name, service in draft.services.items():
+            old = installed.services.pop(name, None) or installed.retired.pop(name, None)
+            if service is None:
+                continue
+            for key in old.frontends if old else ():
+                if key not in service.frontends:
+                    self._retired_addresses[key] = 0
+            (installed.services if service.frontends else installed.retired)[name] = service
+        installed.frontend_of.update(draft.new_addresses)
+        for service in draft.services.values():
+            for key in service.frontends if service else ():
+                self._retired_addresses.pop(key, None)
+        self._freed += draft.freed_extents
+
+    def _grace(self) -> None:
+        self.tables.grace_period()
+        self._touched.clear()
+        self._deleted = False
+
+    def _delete_addresses(self) -> None:
+        if not self._retired_addresses:
+            return
+        keys = list(self._retired_addresses)
+        self._retired_addresses.clear()
+        self.tables.delete("addresses", keys)
+        for key in keys:
+            self.installed.frontend_ids.give_back(self.installed.frontend_of.pop(key))
+        self._deleted = True
+        scoped = sum(1 for key in keys if ADDRESS_KEY.unpack(key)[1])
+        if scoped:
+            self._scoped -= scoped
+            self.tables.set_scoped(self._scoped)
+
+    def _delete_backends(self, idle: Sequence[tuple[InstalledService, Endpoint]]) -> None:
+        for service, endpoint in idle:
+            one = service.leaving[endpoint]
+            if self.tables.active(one.counter):
+                continue  # picked in the last moment before the grace period
+            del service.leaving[endpoint]
+            self.tables.delete("backends", [BACKEND_KEY.pack(service.index, one.id)])
+            self.tables.clear_backend(one.counter)
+            self.installed.counter_ids.give_back(one.counter)
+            self._deleted = True
+
+    def _delete_services(self) -> None:
+        for service in [one for one in self.installed.retired.values() if not one.leaving]:
+            self.tables.delete("services", [SERVICE_NAME.pack(service.name.encode())])
+            self.tables.clear_service(service.index)
+            del self.installed.retired[service.name]
+            self.installed.service_ids.give_back(service.index)
+            self._deleted = True
+
+    def _all(self) -> list[InstalledService]:
+        return [*self.installed.services.values(), *self.installed.retired.values()]
+

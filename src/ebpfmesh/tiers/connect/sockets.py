@@ -1,0 +1,72 @@
+"""The sockets that hold a connection record: listed by an iterator in the kernel, ended by exact cookie."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from ebpfmesh.lowlevel import iterator, namespace, sock_diag
+from ebpfmesh.policy.address import Endpoint
+from ebpfmesh.tiers.connect.wire import LISTED_SOCKET
+
+_PASSES = 20
+_PAUSE = 0.05
+
+
+class Socket(NamedTuple):
+    """A socket that was connected to a backend: enough to name it and no other."""
+
+    cookie: int
+    namespace: int
+    """Cookie of its network namespace."""
+    service: int
+    id: int
+    counter: int
+    family: int
+    protocol: int
+    source: Endpoint
+    destination: Endpoint
+
+
+def listed(program_fd: int, map_fd: int) -> Iterator[Socket]:
+    """Every socket with a record that has not ended, in all network namespaces.
+
+    Minimum kernel: 5.9 for the iterator, 5.12 for cookies in it (commit c5dbb89fc2ac). Capabilities: CAP_BPF, CAP_PERFMON.
+    """
+    for line in LISTED_SOCKET.iter_unpack(iterator.read_map(program_fd, map_fd)):
+        cookie, space, _, service, number, counter, family, protocol, near, near_port, far, far_port = line
+        yield Socket(
+            cookie, space, service, number, counter, family, protocol, Endpoint(near, near_port), Endpoint(far, far_port)
+        )  # fmt: skip
+
+
+def destroy(current: Callable[[], Iterator[Socket]], departed: Collection[tuple[int, int]]) -> int:
+    """Destroy the sockets connected to the (service, backend id) pairs in ``departed``; returns how many.
+
+    A connect() that was under way may still appear after the first pass, so passes go on until one finds nothing.
+    Errors: CapabilityError; KernelError if the kernel has no SOCK_DESTROY.
+    """
+    destroyed, spaces = 0, dict[int, Path | None]()
+    for _ in range(_PASSES):
+        doomed = [one for one in current() if (one.service, one.id) in departed]
+        if not doomed:
+            break
+        for space in {one.namespace for one in doomed} - spaces.keys():
+            spaces[space] = namespace.find(space)
+        ended = 0
+        for space, path in spaces.items():
+            if path is not None:
+                mine = [one for one in doomed if one.namespace == space]
+                ended += namespace.inside(path, lambda mine=mine: sum(map(_destroy, mine)))  # type: ignore[misc]
+        destroyed += ended
+        if not ended:
+            time.sleep(_PAUSE)
+    return destroyed
+
+
+def _destroy(one: Socket) -> bool:
+    return sock_diag.destroy(
+        family=one.family, protocol=one.protocol, source=one.source, destination=one.destination, cookie=one.cookie
+    )

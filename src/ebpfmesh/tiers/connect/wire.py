@@ -1,0 +1,68 @@
+"""Keys and values as ``bpf/include/ebpfmesh/service.h``, ``connection.h`` and ``datagram.h`` declare them.
+
+Written out as `struct` formats because an apply packs hundreds of thousands; a test compares every size and offset with the
+built object's BTF, so that the two cannot drift apart.
+"""
+
+from __future__ import annotations
+
+from enum import IntFlag
+from struct import Struct
+from typing import NamedTuple
+
+PROTOCOLS = {"tcp": 6, "udp": 17}
+
+ADDRESS_KEY = Struct("=16sQHB5x")  # address, scope (namespace cookie, 0 any), port, protocol
+INDEX = Struct("=I")
+DISPATCH = Struct("=IBBBBIIII")  # service, pick, hash key, flags, refusal errno, 2 x (start, count)
+FRONTEND_SIZE = 8 + 2 * DISPATCH.size
+BACKEND_KEY = Struct("=II")  # service, id
+BACKEND = Struct("=16sHHI")  # address, port, weight, counter
+SERVICE_NAME = Struct("=64s")
+SERVICE_RECORD = Struct("=QIBBBBI36sQ")  # digest, service, protocol, key, refusal, flags, table size, balancer, scope
+COUNTERS = Struct("=7Q")
+SERVICE_COUNTERS = Struct("=10Q")
+LISTED_SOCKET = Struct("=QQQIIIHH16sHxx16sHxx4x")
+
+SLOTS_PER_ELEMENT = 4
+NAME_BYTES = 63
+BALANCER_BYTES = 35
+
+
+class DispatchFlag(IntFlag):
+    """``flags`` of a dispatch."""
+
+    PRESENT = 1
+    FAIL_OPEN = 2
+
+
+class RecordFlag(IntFlag):
+    """``flags`` of a service record."""
+
+    FAIL_OPEN = 1
+    DESTROY_REMOVED = 2
+    RETIRED = 4
+    """No address leads to it any more; it is kept while connections of it are open."""
+
+
+class Extent(NamedTuple):
+    """A slot table's place in ``slots``, in elements of 8 bytes, and how many slots (or alias columns) it holds."""
+
+    start: int
+    elements: int
+    count: int
+
+
+NO_TABLE = Extent(0, 0, 0)
+
+
+class Counters(NamedTuple):
+    """What became of the connections of a service or a backend; bytes are counted when a TCP connection ends."""
+
+    opened: int = 0
+    active: int = 0
+    failed: int = 0
+    closed: int = 0
+    bytes_sent: int = 0
+    bytes_received: int = 0
+    datagrams: int = 0
