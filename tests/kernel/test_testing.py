@@ -102,7 +102,7 @@ def test_an_error_inside_a_namespace_reaches_the_caller():
 @pytest.mark.parametrize(("a", "b"), [("10.1.0.1/24", "10.1.0.2/24"), ("fd00::1/64", "fd00::2/64")])
 def test_a_veth_pair_carries_traffic(a: str, b: str):
     family = socket.AF_INET6 if ":" in a else socket.AF_INET
-    ours, theirs = a.split("/")[0], b.split("/")[0]
+    ours, theirs = (address.partition("/")[0] for address in (a, b))
     with private_netns() as one, private_netns() as two:
         veth_pair(one, two, a, b)
         with two.socket(family, socket.SOCK_DGRAM) as server, one.socket(family, socket.SOCK_DGRAM) as client:

@@ -205,3 +205,6 @@ void ring_buffer__free(struct ring_buffer *rb);
 int ring_buffer__poll(struct ring_buffer *rb, int timeout_ms);
 int ring_buffer__consume(struct ring_buffer *rb);
 int ring_buffer__epoll_fd(const struct ring_buffer *rb);
+
+/* --- features and hooks ------------------------------------------------------------------------------------------ */
+int libbpf_find_vmlinux_btf_id(const char *name, int attach_type);

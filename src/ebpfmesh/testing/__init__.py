@@ -1,7 +1,7 @@
 """For tests of code that uses ebpfmesh: private cgroups, network namespaces and BPF file systems.
 
-All of it works on the real kernel, needs root, and cleans up after itself. Nothing here touches the root cgroup or
-the host's interfaces.
+All of it works on the real kernel, needs root, and cleans up after itself. Nothing here touches the root
+cgroup or the host's interfaces.
 """
 
 from ebpfmesh.testing.bpffs import private_bpffs

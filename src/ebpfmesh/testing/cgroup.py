@@ -16,13 +16,13 @@ from ebpfmesh.features.cgroup_mount import cgroup2_mount
 
 _numbers = itertools.count(1)
 
-# A shell moves itself before it becomes the command: every socket of the command is then of this cgroup, which a
-# move after the start could not promise.
+# A shell moves itself before it becomes the command: every socket of the command is then of this cgroup,
+# which a move after the start could not promise.
 _MOVE_THEN_RUN = 'echo 0 > "$1/cgroup.procs" || exit 125; shift; exec "$@"'
 
 
 class PrivateCgroup:
-    """A cgroup v2 made for one test: `path` is its directory, `fd` an open descriptor of it, `id` its inode."""
+    """A cgroup v2 made for one test: its directory `path`, an open descriptor `fd` of it, its inode `id`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -35,7 +35,7 @@ class PrivateCgroup:
 
     @contextmanager
     def enter(self) -> Iterator[None]:
-        """This process is in the cgroup for the duration; sockets made meanwhile stay of it for their life."""
+        """This process is in the cgroup for the duration; sockets made meanwhile stay of it for life."""
         before = cgroup2_mount() / _own_cgroup().lstrip("/")
         (self.path / "cgroup.procs").write_text("0")
         try:
@@ -54,14 +54,14 @@ class PrivateCgroup:
 
         ``options`` are those of `subprocess.Popen`.
         """
-        command = ["/bin/sh", "-c", _MOVE_THEN_RUN, "sh", str(self.path), *map(os.fspath, args)]
+        command = ["/bin/sh", "-c", _MOVE_THEN_RUN, "sh", str(self.path), *(os.fspath(word) for word in args)]
         child = subprocess.Popen(command, **options)
         self._children.append(child)
         return child
 
     def run(self, args: Sequence[str | os.PathLike[str]], **options: Any) -> subprocess.CompletedProcess[Any]:
         """Run ``args`` inside the cgroup to its end; ``options`` are those of `subprocess.run`."""
-        command = ["/bin/sh", "-c", _MOVE_THEN_RUN, "sh", str(self.path), *map(os.fspath, args)]
+        command = ["/bin/sh", "-c", _MOVE_THEN_RUN, "sh", str(self.path), *(os.fspath(word) for word in args)]
         return subprocess.run(command, check=options.pop("check", False), **options)
 
     def pids(self) -> list[int]:

@@ -21,8 +21,9 @@ class LeakError(AssertionError):
 def no_leaks(patience: float = 3.0) -> Iterator[None]:
     """Fail with LeakError if the block leaves something of this process behind.
 
-    ``patience`` is how many seconds after its end are allowed for things to go away. With ``EBPFMESH_ALONE=1`` every
-    BPF program and link of the host counts, which is only right on a machine where nobody else loads any.
+    ``patience`` is how many seconds after its end are allowed for things to go away. With
+    ``EBPFMESH_ALONE=1`` every BPF program and link of the host counts, which is only right on a machine where
+    nobody else loads any.
     """
     before = {name: look() for name, look in _LOOKS.items()}
     yield

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import array
-import ctypes
 import fcntl
 import itertools
 import os
 import socket
 import struct
 import subprocess
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from ebpfmesh.lowlevel import netns
+
 T = TypeVar("T")
 
-_CLONE_NEWNET = 0x40000000  # include/uapi/linux/sched.h
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1  # include/uapi/linux/sockios.h, if.h
 
 _numbers = itertools.count(1)
@@ -26,13 +25,14 @@ _numbers = itertools.count(1)
 class NetNs:
     """A network namespace with ``lo`` up, which lives as long as `fd` is open.
 
-    `path` (``/proc/PID/fd/N``) can be opened by any process with the rights, as ``nsenter --net=PATH`` does, and
-    leaves nothing behind however this process ends. `name` is a label only. `inode` is what netns links report.
+    `path` (``/proc/PID/fd/N``) can be opened by any process with the rights, as ``nsenter --net=PATH`` does,
+    and leaves nothing behind however this process ends. `name` is a label only. `inode` is what netns links
+    report.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.fd = _in_thread(_new_namespace)
+        self.fd = netns.create()
         self.path = f"/proc/{os.getpid()}/fd/{self.fd}"
         self.inode = os.fstat(self.fd).st_ino
         self._children: list[subprocess.Popen[Any]] = []
@@ -43,12 +43,7 @@ class NetNs:
 
     def call(self, function: Callable[[], T]) -> T:
         """Run ``function`` in a thread inside the namespace; sockets that it makes stay of the namespace."""
-
-        def inside() -> T:
-            _libc_call("setns", self.fd, _CLONE_NEWNET)
-            return function()
-
-        return _in_thread(inside)
+        return netns.inside(self.fd, function)
 
     def socket(self, *arguments: int) -> socket.socket:
         """A socket of this namespace; ``arguments`` are those of `socket.socket`."""
@@ -115,34 +110,3 @@ def set_up(interface: str) -> None:
 
 def _ip(namespace: NetNs, *arguments: str) -> None:
     namespace.run(["ip", *arguments], check=True, stdin=subprocess.DEVNULL)
-
-
-def _new_namespace() -> int:
-    _libc_call("unshare", _CLONE_NEWNET)
-    return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-
-
-def _libc_call(name: str, *arguments: int) -> None:
-    # os.setns and os.unshare exist from Python 3.12 on only
-    if getattr(ctypes.CDLL(None, use_errno=True), name)(*arguments) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, f"{name}: {os.strerror(number)}")
-
-
-def _in_thread(function: Callable[[], T]) -> T:
-    """A thread of its own, so that the namespace of every other thread stays what it was."""
-    results: list[T] = []
-    errors: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            results.append(function())
-        except BaseException as error:  # carried to the caller
-            errors.append(error)
-
-    thread = threading.Thread(target=run, name="netns", daemon=True)
-    thread.start()
-    thread.join()
-    if errors:
-        raise errors[0]
-    return results[0]
