@@ -20,8 +20,17 @@ def own_mount_point(run_root: Path) -> Path:
 
 
 def is_mounted(point: Path) -> bool:
-    """Whether a bpffs is mounted exactly at ``point``."""
-    return point.resolve() in [mount.point for mount in mounts("bpf")]
+    """Whether a bpffs is mounted exactly at ``point``, and not hidden by another mount over it."""
+    return point.resolve() in [mount.point for mount in mounts("bpf")] and on_bpffs(point)
+
+
+def on_bpffs(path: Path) -> bool:
+    """Whether ``path`` is a directory in a bpffs: what the mount table says of the device, as that of the path does."""
+    try:
+        device = path.stat().st_dev
+    except OSError:
+        return False
+    return f"{os.major(device)}:{os.minor(device)}" in [mount.device for mount in mounts("bpf")]
 
 
 def find(run_root: Path, preferred: Path | None = None) -> Path | None:
@@ -45,7 +54,7 @@ def require(run_root: Path, *, asked: Path | None = None, preferred: Path | None
     mount.
     """
     if asked is not None:
-        if not any(asked.resolve().is_relative_to(mount.point) for mount in mounts("bpf")):
+        if not on_bpffs(asked):
             raise HostError("no bpffs is mounted there", where=str(asked), remedy=f"mount -t bpf bpf {asked}")
         return asked
     with exclusive(run_root):
@@ -77,7 +86,7 @@ def remove_own(run_root: Path) -> str | None:
         if is_mounted(point):
             with suppress(OSError):
                 (point / "ebpfmesh").rmdir()
-            # names with a dot are reserved: the kernel itself puts maps.debug and progs.debug there (d71fa5c9763c)
+            # a name with a dot is the kernel's own: maps.debug, progs.debug (d71fa5c9763c)
             if any("." not in entry.name for entry in point.iterdir()):
                 return None
             try:

@@ -51,8 +51,7 @@ class Cgroup:
                 f"the cgroup {resolved} cannot be opened: {error.strerror}", where=where
             ) from error
         try:
-            device = os.fstat(fd).st_dev
-            if f"{os.major(device)}:{os.minor(device)}" not in [found.device for found in mounts("cgroup2")]:
+            if not _is_version_2(os.fstat(fd)):
                 raise ConfigError(
                     f"{resolved} is not a cgroup of version 2",
                     where=where,
@@ -86,14 +85,20 @@ class Cgroup:
 
 def _resolve(path: Path, mount: Mount, where: str) -> Path:
     below = mount.point / str(path).lstrip("/")
-    for candidate in (path, below) if path.is_absolute() else (below,):
-        if candidate.is_dir():
-            return candidate.resolve()
-    raise ConfigError(
-        f"there is no cgroup {path}",
-        where=where,
-        remedy=f"mkdir {path if path.is_relative_to(mount.point) else below}",
-    )
+    if path.is_absolute() and path.is_dir() and _is_version_2(path.stat()):
+        return path.resolve()
+    if below.is_dir():
+        return below.resolve()
+    if path.is_absolute() and path.is_dir():
+        return path  # something, but no cgroup of version 2: the caller says so
+    remedy = f"mkdir {path if path.is_relative_to(mount.point) else below}"
+    raise ConfigError(f"there is no cgroup {path}", where=where, remedy=remedy)
+
+
+def _is_version_2(found: os.stat_result) -> bool:
+    return f"{os.major(found.st_dev)}:{os.minor(found.st_dev)}" in [
+        mount.device for mount in mounts("cgroup2")
+    ]
 
 
 def _is_root(path: Path, fd: int) -> bool:

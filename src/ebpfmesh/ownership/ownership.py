@@ -124,7 +124,7 @@ class Ownership:
             moved = previous is not None and previous.cgroup != str(self.cgroup.path)
             where = previous.cgroup if moved and previous else "one that was removed since"
             self.notices.append(
-                f"the last run was attached to {where}: those {len(elsewhere)} links are removed"
+                f"the last run was attached to {where}: its {len(elsewhere)} links are removed"
             )
             self._collect(elsewhere, ())
         self.previous = previous

@@ -12,6 +12,8 @@ from ebpfmesh.ownership.name import check_name
 
 RUN_ROOT = Path("/run/ebpfmesh")
 
+_PATIENCE = 100  # attempts; each fails only if a cleanup ran in between
+
 
 class RunDirectory:
     """Where the lock and the owner record of agent ``name`` are; nothing is made before `create`."""
@@ -29,17 +31,22 @@ class RunDirectory:
         Errors: HostError if they cannot be made; OwnershipError if what is there is no directory, or belongs
         to another user, who could then replace the lock under us.
         """
-        for directory in (self.root, self.path):
+        for _ in range(_PATIENCE):
             try:
-                directory.mkdir(mode=0o700, parents=directory == self.root, exist_ok=True)
-                found = directory.lstat()
+                for directory in (self.root, self.path):
+                    with suppress(FileExistsError):
+                        directory.mkdir(mode=0o700, parents=directory == self.root)
+                    _check_ours(directory, directory.lstat())
+            except FileNotFoundError:  # a cleanup removed it between two of these steps
+                continue
             except OSError as error:
                 raise HostError(
                     f"the run directory cannot be made: {error.strerror}",
-                    where=str(directory),
+                    where=str(self.path),
                     remedy="run as root, or choose another run directory",
                 ) from error
-            _check_ours(directory, found)
+            return
+        raise HostError("the run directory is removed again and again", where=str(self.path))
 
     def remove(self) -> None:
         """Remove the directory and, when it is then empty, the root; what holds other files stays."""
