@@ -64,12 +64,21 @@ class Bytes(Layout):
 
 
 class Array(Layout):
-    """``count`` elements ``of`` one layout; a value is a sequence, unpacked to a tuple."""
+    """``count`` elements ``of`` one layout; a value is a sequence, unpacked to a tuple.
+
+    ``Array[U32, 4]`` is the annotation of a Record's field.
+    """
 
     def __init__(self, of: Layout, count: int) -> None:
         self.of, self.count = of, count
         self.size, self.align = of.size * count, of.align
         self.nodes = of.nodes + 1
+
+    def __class_getitem__(cls, parameters: tuple[Any, int]) -> Any:
+        from ebpfmesh.layout.codec import codec_for
+
+        of, count = parameters
+        return Annotated[tuple[Any, ...], cls(codec_for(of), count)]
 
     @property
     def signature(self) -> str:

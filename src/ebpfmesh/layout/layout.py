@@ -6,7 +6,6 @@ layout that is one leaf (an integer, bytes) is packed without any Python loop; a
 
 from __future__ import annotations
 
-import hashlib
 import struct
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
@@ -69,8 +68,10 @@ class Layout(ABC):
         return self.declare()
 
     def hash(self) -> str:
-        """Sixteen hexadecimal digits of the signature's SHA-256: equal exactly if the bytes mean the same."""
-        return hashlib.sha256(f"{self.size}:{self.signature}".encode()).hexdigest()[:16]
+        """SHA-256 of size and signature, in hexadecimal: equal where the bytes mean the same."""
+        import hashlib
+
+        return hashlib.sha256(f"{self.size}:{self.signature}".encode()).hexdigest()
 
     @cached_property
     def compiled(self) -> struct.Struct:

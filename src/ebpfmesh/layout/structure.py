@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Mapping
-from functools import cached_property
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cached_property, partial
 from operator import itemgetter
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 from ebpfmesh.errors import MapTypeError
 from ebpfmesh.layout.array import Bytes
 from ebpfmesh.layout.layout import Layout
 
-__all__ = ["Field", "Struct", "StructValue", "value_class"]
+__all__ = ["Field", "Struct", "StructValue", "field_property", "value_class"]
 
 
 class Field(NamedTuple):
@@ -42,6 +42,11 @@ class StructValue(tuple[Any, ...]):
                 raise KeyError(key) from None
         return tuple.__getitem__(self, key)
 
+    @classmethod
+    def _make(cls, values: Iterable[Any]) -> Self:
+        """An instance of the values in the order of the fields, unchecked."""
+        return tuple.__new__(cls, values)
+
     def _asdict(self) -> dict[str, Any]:
         """The fields as a dict, nested structs too."""
         return {
@@ -54,23 +59,42 @@ class StructValue(tuple[Any, ...]):
         return f"{type(self).__name__}({fields})"
 
 
+def field_property(index: int) -> property:
+    """The attribute of a StructValue that is its element ``index``."""
+    return property(itemgetter(index))
+
+
 def value_class(name: str, fields: Iterable[str]) -> type[StructValue]:
     """A StructValue class with one attribute per field; a field may be named like a keyword or a method."""
     names = tuple(fields)
-    attributes: dict[str, Any] = {field: property(itemgetter(index)) for index, field in enumerate(names)}
+    attributes: dict[str, Any] = {field: field_property(index) for index, field in enumerate(names)}
     # two names are the class's own; such a field is reached by its index or ["_fields"]
-    attributes |= {"_fields": names, "_asdict": StructValue._asdict, "__slots__": ()}
+    attributes |= {
+        "_fields": names,
+        "_asdict": StructValue._asdict,
+        "_make": StructValue._make,
+        "__slots__": (),
+    }
     return type(name or "struct", (StructValue,), attributes)
 
 
 class Struct(Layout):
     """A struct of ``size`` bytes with ``fields`` in ascending, non-overlapping order.
 
-    A value is a mapping with every field, a tuple in the order of the fields, or a StructValue. ``name`` is the C
-    tag, kept for people only. Errors: MapTypeError if fields overlap or leave the struct.
+    A value is a mapping with every field, a tuple in the order of the fields, or a StructValue of the same fields;
+    it unpacks to the class ``value`` (default: one made of the fields). ``name`` is the C tag, kept for people only.
+    Errors: MapTypeError if fields overlap or leave the struct.
     """
 
-    def __init__(self, size: int, fields: Iterable[Field], *, name: str = "", align: int = 0) -> None:
+    def __init__(
+        self,
+        size: int,
+        fields: Iterable[Field],
+        *,
+        name: str = "",
+        align: int = 0,
+        value: type[StructValue] | None = None,
+    ) -> None:
         self.size, self.fields, self.name = size, tuple(fields), name
         self.align = align or max((field.layout.align for field in self.fields), default=1)
         self.nodes = 1 + sum(field.layout.nodes for field in self.fields)
@@ -84,6 +108,7 @@ class Struct(Layout):
                 raise MapTypeError("two fields have this name", where=field.name)
             end = field.end
             seen.add(field.name)
+        self._value = value
         self.is_flat = all(field.layout.is_leaf for field in self.fields)
 
     @property
@@ -110,7 +135,11 @@ class Struct(Layout):
     @cached_property
     def value(self) -> type[StructValue]:
         """The class of its unpacked values."""
-        return value_class(self.name, (field.name for field in self.fields))
+        return self._value or value_class(self.name, (field.name for field in self.fields))
+
+    @cached_property
+    def _make(self) -> Callable[[Iterable[Any]], StructValue]:
+        return partial(tuple.__new__, self.value)
 
     @cached_property
     def _checked(self) -> tuple[tuple[int, int], ...] | None:
@@ -132,6 +161,9 @@ class Struct(Layout):
             raise MapTypeError(
                 f"{len(value)} values where {len(self.fields)} are wanted", where=where or self.format
             )
+        elif isinstance(value, StructValue) and value._fields != tuple(field.name for field in self.fields):
+            # a key passed for a value would fit by accident
+            raise MapTypeError(f"{value!r} has other fields", where=where, remedy=f"want {self.format}")
         for index, field in enumerate(self.fields):
             key: Any = field.name if isinstance(value, Mapping) else index
             try:
@@ -141,10 +173,10 @@ class Struct(Layout):
             field.layout.spread(member, leaves, f"{prefix}{field.name}")
 
     def gather(self, leaves: Iterator[Any]) -> Any:
-        return self.value([field.layout.gather(leaves) for field in self.fields])
+        return self._make([field.layout.gather(leaves) for field in self.fields])
 
     def pack(self, value: Any) -> bytes:
-        if (checked := self._checked) is not None and isinstance(value, tuple):
+        if (checked := self._checked) is not None and type(value) in (tuple, self.value):
             try:
                 for index, length in checked:
                     if len(value[index]) != length:
@@ -157,11 +189,11 @@ class Struct(Layout):
 
     def unpack(self, data: bytes | bytearray | memoryview) -> Any:
         if self.is_flat and len(data) == self.size:
-            return self.value(self.compiled.unpack(data))
+            return self._make(self.compiled.unpack(data))
         return super().unpack(data)
 
     def unpack_many(self, data: bytes | bytearray | memoryview) -> list[Any]:
         if self.is_flat and self.size:
             self.whole(data)
-            return list(map(self.value, self.compiled.iter_unpack(data)))
+            return list(map(self._make, self.compiled.iter_unpack(data)))
         return super().unpack_many(data)

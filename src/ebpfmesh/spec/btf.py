@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import struct
 from enum import IntEnum
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ebpfmesh.errors import SpecError
+
+if TYPE_CHECKING:
+    from ebpfmesh.layout import Layout
+    from ebpfmesh.spec.btf_layout import LayoutReader
 
 __all__ = ["Btf", "Kind", "Member", "SectionVariable", "Type"]
 
@@ -82,7 +86,7 @@ class Type(NamedTuple):
     name: str
     flag: bool
     size_or_type: int
-    count: int
+    vlen: int
     payload: bytes
 
     @property
@@ -99,7 +103,7 @@ class Type(NamedTuple):
 class Btf:
     """The types of a .BTF section by number; type 0 is void. SpecError if the section is corrupt."""
 
-    def __init__(self, data: bytes, where: str) -> None:
+    def __init__(self, data: bytes, where: str = "BTF") -> None:
         self.where = where
         if len(data) < _HEADER.size:
             raise self.error(f"the header is truncated after {len(data)} bytes")
@@ -117,6 +121,7 @@ class Btf:
         self._strings = data[header + string_offset : header + string_offset + string_size]
         if self._strings[:1] != b"\0" or self._strings[-1:] != b"\0":
             raise self.error("its string table does not begin and end with NUL")
+        self._layouts: LayoutReader | None = None
         self.types = self._read(data[header + type_offset : header + type_offset + type_size])
 
     def error(self, what: str) -> SpecError:
@@ -214,6 +219,14 @@ class Btf:
                 return [(variable, place) for variable, place in found if variable.kind is Kind.VAR]
         return []
 
+    def layout(self, number: int) -> Layout:
+        """The layout of type ``number``. SpecError if the type has no size, or nests too deep."""
+        from ebpfmesh.spec.btf_layout import LayoutReader
+
+        if self._layouts is None:
+            self._layouts = LayoutReader(self)
+        return self._layouts.layout(number)
+
     def is_static(self, variable: Type) -> bool:
         """Whether a VAR has static linkage."""
-        return struct.unpack("<I", variable.payload)[0] == 0
+        return variable.payload == bytes(4)

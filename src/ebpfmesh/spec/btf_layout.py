@@ -53,7 +53,7 @@ class LayoutReader:
             type = self.btf.type(type.type)  # resolve() has proved that the chain ends
         return type.name
 
-    def _make(self, type: Type, name: str, depth: int) -> Layout:
+    def _make(self, type: Type, name: str, depth: int) -> Layout:  # noqa: PLR0911 - one return for each kind
         match type.kind:
             case Kind.INT:
                 return self._integer(type, name)
@@ -69,9 +69,9 @@ class LayoutReader:
                 return Bytes(type.size, name=f"union {type.name}".rstrip(), align=self._align(type, depth))
             case Kind.FLOAT:
                 return Bytes(type.size, name=type.name, align=max(type.size, 1))
-        raise self.btf.error(
-            f"type {type.number} ({type.kind.name} {type.name}) has no size".replace("  ", " ")
-        )
+            case _:
+                what = f"{type.kind.name} {type.name}".rstrip()
+                raise self.btf.error(f"type {type.number} ({what}) has no size")
 
     def _integer(self, type: Type, name: str) -> Layout:
         encoding, offset, bits = self.btf.integer(type)

@@ -17,9 +17,9 @@ _MAX_SECTIONS = 4096  # a real object has some dozens; a corrupt header may clai
 
 
 class ElfSection(NamedTuple):
-    """A section: its index, name, size in bytes and contents (empty for NOBITS)."""
+    """A section: its number, name, size in bytes and contents (empty for NOBITS)."""
 
-    index: int
+    number: int
     name: str
     flags: int
     size: int

@@ -6,7 +6,6 @@ from typing import Any
 
 from ebpfmesh.errors import SpecError
 from ebpfmesh.spec.btf import Btf, Kind, Member, Type
-from ebpfmesh.spec.btf_layout import LayoutReader
 from ebpfmesh.spec.enums import MapFlags, MapType
 from ebpfmesh.spec.model import MapSpec
 
@@ -27,13 +26,13 @@ _TYPES = {"key": "key_size", "value": "value_size"}
 _OF_MAPS = (MapType.ARRAY_OF_MAPS, MapType.HASH_OF_MAPS)
 
 
-def read_maps(btf: Btf, layouts: LayoutReader) -> dict[str, MapSpec]:
+def read_maps(btf: Btf) -> dict[str, MapSpec]:
     """Every map of section .maps by name, in the order of the section. SpecError that names map and field."""
     maps = {}
     for variable, _place in btf.variables(".maps"):
         if variable.name in maps:
             raise _error(btf, variable.name, "it is defined twice")
-        maps[variable.name] = _Definition(btf, layouts, variable.name).read(btf.resolve(variable.type))
+        maps[variable.name] = _Definition(btf, variable.name).read(btf.resolve(variable.type))
     return maps
 
 
@@ -46,8 +45,8 @@ def _error(btf: Btf, name: str, what: str) -> SpecError:
 class _Definition:
     """One definition while it is read."""
 
-    def __init__(self, btf: Btf, layouts: LayoutReader, name: str, *, inner: bool = False) -> None:
-        self.btf, self.layouts, self.name, self.inner = btf, layouts, name, inner
+    def __init__(self, btf: Btf, name: str, *, inner: bool = False) -> None:
+        self.btf, self.name, self.inner = btf, name, inner
         self.found: dict[str, Any] = {}
 
     def error(self, what: str) -> SpecError:
@@ -79,7 +78,7 @@ class _Definition:
             pointer = self.btf.resolve(member.type)
             if pointer.kind is not Kind.PTR:
                 raise self.error(f"its field {member.name} is no pointer")
-            layout = self.layouts.layout(pointer.type)
+            layout = self.btf.layout(pointer.type)
             self.found[member.name] = layout
             self._set(_TYPES[member.name], layout.size)
         elif member.name == "values":
@@ -114,8 +113,6 @@ class _Definition:
         self._set("value_size", 4)
         element = self.btf.pointee(self.btf.array(array)[0])
         if element.kind is Kind.STRUCT:
-            self.found["inner"] = _Definition(self.btf, self.layouts, f"{self.name}.inner", inner=True).read(
-                element
-            )
+            self.found["inner"] = _Definition(self.btf, f"{self.name}.inner", inner=True).read(element)
         elif element.kind is not Kind.FUNC_PROTO:  # a PROG_ARRAY's values are functions
             raise self.error("its values are neither maps nor programs")

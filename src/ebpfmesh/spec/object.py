@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -10,7 +9,6 @@ from types import MappingProxyType
 from ebpfmesh.errors import SpecError
 from ebpfmesh.spec import sections
 from ebpfmesh.spec.btf import Btf
-from ebpfmesh.spec.btf_layout import LayoutReader
 from ebpfmesh.spec.elf import STB_LOCAL, STT_FUNC, Elf, read_elf
 from ebpfmesh.spec.map_definition import read_maps
 from ebpfmesh.spec.model import DataSpec, MapSpec, ProgramSpec, VariableSpec
@@ -41,6 +39,8 @@ class ObjectSpec:
     variables: Mapping[str, VariableSpec]
 
     def __init__(self, data: bytes, name: str, where: str) -> None:
+        import hashlib
+
         elf = read_elf(data, where)
         self._set("data", data)
         self._set("name", name)
@@ -50,10 +50,9 @@ class ObjectSpec:
         section = elf.section("license")
         self._set("license", section.data.split(b"\0")[0].decode("utf-8", "replace") if section else "")
         btf = _btf(elf, where)
-        layouts = LayoutReader(btf) if btf else None
-        self._set("maps", MappingProxyType(read_maps(btf, layouts) if btf and layouts else {}))
+        self._set("maps", MappingProxyType(read_maps(btf) if btf else {}))
         self._set("sections", MappingProxyType(read_data(elf)))
-        self._set("variables", MappingProxyType(read_variables(elf, btf, layouts, where)))
+        self._set("variables", MappingProxyType(read_variables(elf, btf, where)))
 
     def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)
@@ -89,7 +88,7 @@ class ObjectSpec:
 def _programs(elf: Elf, where: str) -> dict[str, ProgramSpec]:
     """Every function in an executable section except .text, which holds the subprograms."""
     programs: dict[str, ProgramSpec] = {}
-    by_index = {section.index: section for section in elf.sections}
+    by_index = {section.number: section for section in elf.sections}
     for symbol in sorted(elf.symbols, key=lambda symbol: (symbol.section, symbol.offset)):
         section = by_index.get(symbol.section)
         if section is None or symbol.type != STT_FUNC or not section.executable or section.name == ".text":

@@ -121,12 +121,10 @@ def _tracing() -> list[Section]:
         Section("uretprobe.multi.s+", P.KPROBE, A.TRACE_UPROBE_MULTI, sleepable=True, libbpf=(1, 3)),
         Section("kprobe.session+", P.KPROBE, A.TRACE_KPROBE_SESSION, libbpf=(1, 5)),
     ]
-    for name in ("kprobe", "kretprobe", "uprobe", "uretprobe", "ksyscall", "kretsyscall", "usdt"):
-        sections.append(Section(f"{name}+", P.KPROBE))
-    for name in ("uprobe.s", "uretprobe.s"):
-        sections.append(Section(f"{name}+", P.KPROBE, sleepable=True))
-    for name in ("tracepoint", "tp"):
-        sections.append(Section(f"{name}+", P.TRACEPOINT))
+    probes = ("kprobe", "kretprobe", "uprobe", "uretprobe", "ksyscall", "kretsyscall", "usdt")
+    sections += [Section(f"{name}+", P.KPROBE) for name in probes]
+    sections += [Section(f"{name}.s+", P.KPROBE, sleepable=True) for name in ("uprobe", "uretprobe")]
+    sections += [Section(f"{name}+", P.TRACEPOINT) for name in ("tracepoint", "tp")]
     for name in ("raw_tracepoint", "raw_tp"):
         sections.append(Section(f"{name}+", P.RAW_TRACEPOINT))
         sections.append(Section(f"{name}.w+", P.RAW_TRACEPOINT_WRITABLE))
