@@ -45,7 +45,7 @@ clean: ## remove everything that was built, .venv included
 
 objects: $(STAMPS)/packages-build $(STAMPS)/venv-run
 	@$(PY) build_tools/bpf_objects.py
-	@$(PY) build_tools/cffi_module.py src/ebpfmesh/lowlevel
+	@$(PY) build_tools/cffi_module.py src/ebpfmesh/lowlevel >/dev/null
 
 dist/.built: $(STAMPS)/packages-build $(STAMPS)/venv-build $(SOURCES) pyproject.toml hatch_build.py
 	rm -rf dist
@@ -59,4 +59,4 @@ $(STAMPS)/packages-%: scripts/packages
 
 $(STAMPS)/venv-%: scripts/venv pyproject.toml | $(STAMPS)/packages-build
 	@mkdir -p $(STAMPS)
-	@scripts/venv $* && touch $@
+	@scripts/venv $* && touch $@ $(STAMPS)/venv-run
