@@ -31,9 +31,11 @@ class Descriptor:
             raise HostError(f"descriptor {fd} cannot be duplicated: {error}", where=what) from error
 
     def __del__(self) -> None:
-        if not self.released:
-            warnings.warn(f"{self.what} was never closed (descriptor {self.fd})", ResourceWarning, stacklevel=2)
         os.close(self.fd)
+        if not self.released:
+            warnings.warn(
+                f"{self.what} was never closed (descriptor {self.fd})", ResourceWarning, stacklevel=2
+            )
 
 
 class Owned:

@@ -21,7 +21,10 @@ def pin(fd: int, path: Path | str, where: str) -> None:
     except KernelError as error:
         if error.errno == errno.EEXIST:
             raise KernelError(
-                f"{path} is taken", errno=error.errno, where=where, remedy="unpin what is there, or choose another path"
+                f"{path} is taken",
+                errno=error.errno,
+                where=where,
+                remedy="unpin what is there, or choose another path",
             ) from error
         raise _explain(error, Path(path), where) from error
     except CapabilityError as error:
@@ -76,10 +79,14 @@ def on_bpffs(directory: Path) -> bool:
 
 def _explain(error: KernelError, path: Path, where: str) -> HostError | KernelError:
     if not path.parent.is_dir():
-        return HostError(f"the directory {path.parent} does not exist", where=where, remedy="create it on a bpffs")
+        return HostError(
+            f"the directory {path.parent} does not exist", where=where, remedy="create it on a bpffs"
+        )
     if not on_bpffs(path.parent):
         return HostError(
-            f"{path.parent} is not on a BPF file system", where=where, remedy="mount one: mount -t bpf bpf DIRECTORY"
+            f"{path.parent} is not on a BPF file system",
+            where=where,
+            remedy="mount one: mount -t bpf bpf DIRECTORY",
         )
     if error.errno == errno.ENOENT:
         return HostError(f"nothing is pinned at {path}", where=where)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import mmap
 from typing import Any, NoReturn
 
-from ebpfmesh.errors import MapKeyError, MapTypeError, NotSupportedError
+from ebpfmesh.errors import MapError, MapKeyError, MapTypeError, NotSupportedError
 from ebpfmesh.maps.codec import Codec, PerCpu
 from ebpfmesh.maps.info import possible_cpus
 from ebpfmesh.maps.map import Map, V
@@ -29,19 +29,23 @@ class ArrayMap(Map[int, V]):
         """
         if not self.flags & MapFlags.MMAPABLE:
             raise MapTypeError(
-                "it cannot be mapped into memory", where=self._label(), remedy="declare it with BPF_F_MMAPABLE"
+                "it cannot be mapped into memory",
+                where=self._label(),
+                remedy="declare it with BPF_F_MMAPABLE",
             )
         stride = -(-self.value_size // 8) * 8
         held, size = self.descriptor, stride * self.max_entries
         try:
             memory = mmap.mmap(held.fd, -(-size // mmap.PAGESIZE) * mmap.PAGESIZE)
         except OSError as error:
-            self._fail(error.errno or 0, "mapping into memory")
+            raise self._error(error.errno or 0, "mapping into memory") from error
         return MappedArray(memory, self._label(), size=size, stride=stride, value=self.value)
 
     def delete(self, key: int) -> NoReturn:
         """NotSupportedError: the elements of an array are always there."""
-        raise NotSupportedError("elements of an array cannot be deleted", where=self._label(), remedy="write zeros")
+        raise NotSupportedError(
+            "elements of an array cannot be deleted", where=self._label(), remedy="write zeros"
+        )
 
     def discard(self, key: int) -> NoReturn:
         """NotSupportedError: the elements of an array are always there."""
@@ -53,13 +57,11 @@ class ArrayMap(Map[int, V]):
             self.key.pack_many(range(self.max_entries)), bytes(self.max_entries * self._sizes[1])
         )
 
-    def _fail_full(self, number: int, what: str) -> NoReturn:
+    def _full(self, number: int, what: str) -> MapError:
         # the kernel's E2BIG means an index past the end here
-        raise MapKeyError(
-            f"{what}: the array has {self.max_entries} elements, 0 to {self.max_entries - 1}",
-            errno=number,
-            where=self._label(),
-        )
+        error = MapKeyError(f"{what}: the array ends at {self.max_entries - 1}", where=self._label())
+        error.errno = number
+        return error
 
 
 class PerCpuArrayMap(ArrayMap[list[V]]):
@@ -73,7 +75,7 @@ class PerCpuArrayMap(ArrayMap[list[V]]):
 
     def total(self, key: int) -> Any:
         """The sum over all CPUs, for values that are integers. Errors: MapKeyError."""
-        return sum(self[key])  # type: ignore[arg-type]
+        return sum(self[key])
 
     def mmap(self) -> NoReturn:
         """NotSupportedError: the values of several CPUs have no common memory."""

@@ -1,7 +1,7 @@
 """Many elements in one bpf(2) call, in contiguous buffers; element by element where the kernel lacks the batch call.
 
-Source: commits aa2e93b8e58e (arrays), 05799638ead0 (hashes), 5.6; per-CPU arrays 5.13 (f008d732ab18). A map type without the
-call answers ENOTSUPP (524), an older kernel EINVAL.
+Source: commits aa2e93b8e58e (arrays), 05799638ead0 (hashes), 5.6; per-CPU arrays 5.13 (f008d732ab18). A map type
+without the call answers ENOTSUPP (524), an older kernel EINVAL.
 """
 
 from __future__ import annotations
@@ -20,18 +20,28 @@ _CHUNK = 8192  # elements of one call of an iteration: some 100 kB of small elem
 type_has_batch: dict[tuple[int, str], bool] = {}  # by map type and operation, as this kernel answered
 
 
-def update(fd: int, kind: int, keys: Any, values: Any, count: int, flags: int, sizes: tuple[int, int]) -> tuple[int, int]:
+def update(
+    fd: int, kind: int, keys: Any, values: Any, *, count: int, flags: int, sizes: tuple[int, int]
+) -> tuple[int, int]:
     """Write ``count`` elements; returns how many were written and the errno that ended it (0: all)."""
-    if flags & ~4 == 0 and type_has_batch.get((kind, "update"), True):  # the batch call takes no flag but BPF_F_LOCK
+    if flags & ~4 == 0 and type_has_batch.get(
+        (kind, "update"), True
+    ):  # the batch call takes no flag but BPF_F_LOCK
         done = ffi.new("__u32 *", count)
         options = libbpf.opts("bpf_map_batch_opts", elem_flags=flags)
-        result = libbpf.lib().bpf_map_update_batch(fd, ffi.from_buffer(keys), ffi.from_buffer(values), done, options)
+        result = libbpf.lib().bpf_map_update_batch(
+            fd, ffi.from_buffer(keys), ffi.from_buffer(values), done, options
+        )
         if result == 0:
             return count, 0
-        written = done[0] if done[0] < count else 0  # the kernel leaves it as it was when it refuses before the first
+        written = (
+            done[0] if done[0] < count else 0
+        )  # the kernel leaves it as it was when it refuses before the first
         if -result not in _LACKING or written:
             return written, -result
-        if -result != errno.EINVAL:  # EINVAL may be the element's fault too: the loop meets it again, and reports it
+        if (
+            -result != errno.EINVAL
+        ):  # EINVAL may be the element's fault too: the loop meets it again, and reports it
             type_has_batch[kind, "update"] = False
     write, (key_size, value_size) = libbpf.lib().bpf_map_update_elem, sizes
     key_view, value_view = memoryview(keys).cast("B"), memoryview(values).cast("B")
@@ -59,7 +69,9 @@ def delete(fd: int, kind: int, keys: Any, count: int, key_size: int) -> tuple[in
     return count, 0
 
 
-def chunks(fd: int, kind: int, sizes: tuple[int, int], limit: int, chunk: int = _CHUNK) -> Iterator[tuple[bytes, bytes]]:
+def chunks(
+    fd: int, kind: int, sizes: tuple[int, int], limit: int, chunk: int = _CHUNK
+) -> Iterator[tuple[bytes, bytes]]:
     """The elements of a map as pairs of contiguous keys and values, some thousand elements at a time.
 
     With the batch call a hash is walked bucket by bucket, so every element that is there from the first to the last
@@ -99,7 +111,10 @@ def _batches(fd: int, sizes: tuple[int, int], room: int) -> Iterator[tuple[bytes
         if result not in (0, errno.ENOENT):
             raise OSError(result, "bpf_map_lookup_batch")
         if count[0]:
-            yield bytes(ffi.buffer(keys, count[0] * key_size)), bytes(ffi.buffer(values, count[0] * value_size))
+            yield (
+                bytes(ffi.buffer(keys, count[0] * key_size)),
+                bytes(ffi.buffer(values, count[0] * value_size)),
+            )
         if result == errno.ENOENT:
             return
         before = cursors[0]
@@ -128,7 +143,8 @@ def one_by_one(fd: int, sizes: tuple[int, int]) -> Iterator[tuple[bytes, bytes]]
 
 def keys_one_by_one(fd: int, key_size: int) -> Iterator[bytes]:
     """The keys of a map by get_next_key; after a concurrent deletion some come twice."""
-    step, following, key = libbpf.lib().bpf_map_get_next_key, ffi.new("char[]", key_size), ffi.NULL
+    step, following = libbpf.lib().bpf_map_get_next_key, ffi.new("char[]", key_size)
+    key: Any = ffi.NULL
     while True:
         result = -step(fd, key, following)
         if result == errno.ENOENT:

@@ -70,13 +70,13 @@ class Index:
     def pack(self, value: Any) -> bytes:
         """``value`` in 0 .. 2**32 - 1; the map itself knows how many elements it has."""
         try:
-            return _INDEX.pack(value)
+            return struct.pack("=I", value)
         except struct.error as error:
             raise MapTypeError(f"an index from 0 to 4294967295 was expected, not {value!r}") from error
 
     def unpack(self, data: bytes) -> int:
         """The index."""
-        return int(_INDEX.unpack(data)[0])
+        return int.from_bytes(data, "little")
 
     def pack_many(self, values: Iterable[Any]) -> bytes:
         """All indices, one after the other."""
@@ -85,9 +85,6 @@ class Index:
     def unpack_many(self, data: bytes) -> list[int]:
         """The indices in ``data``."""
         return list(struct.unpack(f"={len(data) // 4}I", data))
-
-
-_INDEX = struct.Struct("=I")
 
 
 class PerCpu:
@@ -110,7 +107,9 @@ class PerCpu:
         if not isinstance(value, list):
             return (self.value.pack(value) + padding) * self.cpus
         if len(value) != self.cpus:
-            raise MapTypeError(f"{self.cpus} values were expected, one for each possible CPU, not {len(value)}")
+            raise MapTypeError(
+                f"{self.cpus} values were expected, one for each possible CPU, not {len(value)}"
+            )
         return b"".join(self.value.pack(one) + padding for one in value)
 
     def unpack(self, data: bytes) -> list[Any]:

@@ -32,9 +32,10 @@ FAMILIES: dict[int, type[OpenMap]] = {
 
 
 def codec(wanted: Any, layout: Layout | None, size: int, where: str) -> Codec | None:
-    """The codec for a key or value: of the Python type, Layout or codec ``wanted``, else of ``layout``, else None (bytes).
+    """The codec of a key or value: of the Python type ``wanted``, else of ``layout``, else None (bytes).
 
-    ``layout`` is what BTF says; a ``wanted`` that differs from it, or without BTF in size (bytes; 0: any), is a MapTypeError.
+    ``layout`` is what BTF says. A ``wanted`` that differs from it, or without BTF in size (bytes; 0: any), is a
+    MapTypeError.
     """
     if wanted is None:
         return layout
@@ -61,8 +62,8 @@ def open_map(
 ) -> Any:
     """The typed map of an open descriptor, which it then owns.
 
-    ``key`` and ``value`` are Python types (see ebpfmesh.layout), ``bytes``, or None for what ``layouts`` say. ``inner`` is what a map
-    of maps holds. A type of map without a family of its own becomes a plain Map of bytes.
+    ``key`` and ``value`` are Python types (see ebpfmesh.layout), ``bytes``, or None for what ``layouts`` say.
+    ``inner`` is what a map of maps holds. A type of map without a family of its own becomes a plain Map of bytes.
     Errors: MapTypeError where types and layouts differ; KernelError.
     """
     try:
@@ -92,8 +93,8 @@ def create(
 ) -> Any:
     """Make a map that no object declares; close it like any other.
 
-    ``key`` and ``value`` are Python types; or give ``key_size`` and ``value_size`` in bytes and get a map of bytes. A map of maps takes
-    ``inner``, an example of what it will hold.
+    ``key`` and ``value`` are Python types; or give ``key_size`` and ``value_size`` in bytes and get a map of bytes.
+    A map of maps takes ``inner``, an example of what it will hold.
 
     Errors: SpecError (a name over 15 characters), KernelError, CapabilityError. Minimum kernel: that of the type.
     Capabilities: CAP_BPF; for socket, device and LRU-free LPM types CAP_NET_ADMIN too.

@@ -32,7 +32,7 @@ class PerCpuHashMap(HashMap[K, list[V]]):
 
     def total(self, key: K) -> Any:
         """The sum over all CPUs, for values that are integers. Errors: MapKeyError."""
-        return sum(self[key])  # type: ignore[arg-type]
+        return sum(self[key])
 
 
 class LruPerCpuHashMap(PerCpuHashMap[K, V]):

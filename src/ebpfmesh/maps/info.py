@@ -75,8 +75,8 @@ def read_info(fd: int, size: int, where: str) -> bytes:
 def map_memory(fd: int) -> int:
     """The bytes that the kernel accounts to the map behind ``fd`` (fdinfo's memlock).
 
-    Source: bpf_map_show_fdinfo, kernel/bpf/syscall.c. Since 5.11 (commits 80ee81e0403c, 90a5527d7686) each type computes it:
-    what is allocated for a preallocated map, what its present elements take for others.
+    Source: bpf_map_show_fdinfo, kernel/bpf/syscall.c. Since 6.4 (commit 90a5527d7686) each type computes it: what is
+    allocated for a preallocated map, what its present elements take for others.
     """
     for line in Path(f"/proc/self/fdinfo/{fd}").read_text().splitlines():
         if line.startswith("memlock:"):
@@ -101,10 +101,11 @@ def map_layouts(info: MapInfo) -> tuple[Layout | None, Layout | None]:
     if not info.btf_id or not info.btf_value_type_id:
         return None, None
     from ebpfmesh.spec.btf import Btf
+    from ebpfmesh.spec.btf_layout import LayoutReader
 
-    btf = Btf(_btf_data(info.btf_id))
-    key = btf.layout(info.btf_key_type_id) if info.btf_key_type_id else None
-    return key, btf.layout(info.btf_value_type_id)
+    reader = LayoutReader(Btf(_btf_data(info.btf_id), f"map {info.name}"))
+    key = reader.layout(info.btf_key_type_id) if info.btf_key_type_id else None
+    return key, reader.layout(info.btf_value_type_id)
 
 
 def _btf_data(btf_id: int) -> bytes:

@@ -86,7 +86,7 @@ class Map(OpenMap, Generic[K, V]):
         """
         packed = self._pack_key(key)
         if (result := self._write(packed, self._pack_value(value), flags)) != 0:
-            self._fail(result, "update", key)
+            raise self._error(result, "update", key)
 
     def __setitem__(self, key: K, value: V) -> None:
         self.update(key, value)
@@ -97,13 +97,13 @@ class Map(OpenMap, Generic[K, V]):
     def delete(self, key: K) -> None:
         """Remove ``key``. Errors: MapKeyError if it is not there."""
         if (result := self._remove(self._pack_key(key))) != 0:
-            self._fail(result, "delete", key)
+            raise self._error(result, "delete", key)
 
     def discard(self, key: K) -> bool:
         """Remove ``key`` if it is there; says whether it was."""
         result = self._remove(self._pack_key(key))
         if result not in (0, errno.ENOENT):
-            self._fail(result, "delete", key)
+            raise self._error(result, "delete", key)
         return result == 0
 
     def take(self, key: K) -> V:
@@ -114,7 +114,7 @@ class Map(OpenMap, Generic[K, V]):
         held, value = self.descriptor, ffi.new(_BYTES, self._sizes[1])
         result = -libbpf.lib().bpf_map_lookup_and_delete_elem(held.fd, self._pack_key(key), value)
         if result != 0:
-            self._fail(result, "take", key)
+            raise self._error(result, "take", key)
         return self.value.unpack(ffi.buffer(value)[:])  # type: ignore[no-any-return]
 
     def __iter__(self) -> Iterator[K]:
@@ -148,7 +148,7 @@ class Map(OpenMap, Generic[K, V]):
         for keys, _ in list(self.chunks_raw()):
             for key in Raw(self._sizes[0]).unpack_many(keys):
                 if (result := self._remove(key)) not in (0, errno.ENOENT):
-                    self._fail(result, "delete", key.hex())
+                    raise self._error(result, "delete", key.hex())
 
     # --- many elements in one call -----------------------------------------------------------------------------------
 
@@ -186,19 +186,19 @@ class Map(OpenMap, Generic[K, V]):
             return ffi.buffer(value)[:]  # type: ignore[no-any-return]
         if result == errno.ENOENT:
             return None
-        self._fail(result, "lookup", key.hex())
+        raise self._error(result, "lookup", key.hex())
 
     def update_raw(self, key: bytes, value: bytes, flags: Update | int = Update.ANY) -> None:
         """Write one element given as bytes."""
         if len(value) != self._sizes[1]:
             raise MapTypeError(f"a value has {self._sizes[1]} bytes, not {len(value)}", where=self._label())
         if (result := self._write(self._sized_key(key), bytes(value), flags)) != 0:
-            self._fail(result, "update", key.hex())
+            raise self._error(result, "update", key.hex())
 
     def delete_raw(self, key: bytes) -> None:
         """Remove the key given as bytes."""
         if (result := self._remove(self._sized_key(key))) != 0:
-            self._fail(result, "delete", key.hex())
+            raise self._error(result, "delete", key.hex())
 
     def update_batch_raw(self, keys: Any, values: Any, flags: Update | int = Update.ANY) -> None:
         """Write the elements of two contiguous buffers: keys of key_size bytes, values of value_size bytes each.
@@ -211,9 +211,11 @@ class Map(OpenMap, Generic[K, V]):
         if count == 0:
             return
         held = self.descriptor
-        done, number = batch.update(held.fd, self.type, keys, values, count, int(flags), self._sizes)
+        done, number = batch.update(
+            held.fd, self.type, keys, values, count=count, flags=int(flags), sizes=self._sizes
+        )
         if number:
-            self._fail(number, f"update of {count} elements, {done} written", self._key_at(keys, done))
+            raise self._error(number, f"update of {count} elements, {done} written", self._key_at(keys, done))
 
     def lookup_batch_raw(self) -> tuple[bytes, bytes]:
         """All keys and all values as two contiguous buffers, in the same order."""
@@ -229,7 +231,7 @@ class Map(OpenMap, Generic[K, V]):
         held = self.descriptor
         done, number = batch.delete(held.fd, self.type, keys, count, self._sizes[0])
         if number:
-            self._fail(number, f"delete of {count} keys, {done} deleted", self._key_at(keys, done))
+            raise self._error(number, f"delete of {count} keys, {done} deleted", self._key_at(keys, done))
 
     def chunks_raw(self, chunk: int = 8192) -> Iterator[tuple[bytes, bytes]]:
         """The elements as pairs of contiguous keys and values, about ``chunk`` elements at a time; see items()."""
@@ -237,7 +239,7 @@ class Map(OpenMap, Generic[K, V]):
         try:
             yield from batch.chunks(held.fd, self.type, self._sizes, self.max_entries, chunk)
         except OSError as error:
-            self._fail(error.errno or 0, "iteration")
+            raise self._error(error.errno or 0, "iteration") from error
 
     # --- inside ----------------------------------------------------------------------------------------------------------
 

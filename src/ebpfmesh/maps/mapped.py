@@ -85,5 +85,6 @@ class MappedArray:
         if self._memory is None:
             return ClosedError("its memory was unmapped", where=self._where)
         return MapTypeError(
-            f"{what}: want an aligned offset below {len(self.buffer)} and a word from 0 to 2**64 - 1", where=self._where
+            f"{what}: want an aligned offset below {len(self.buffer)} and a word from 0 to 2**64 - 1",
+            where=self._where,
         )

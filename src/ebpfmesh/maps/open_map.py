@@ -5,10 +5,18 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
-from typing import Any, NoReturn, Self
+from typing import Any, Self
 
 from ebpfmesh.descriptor import Descriptor, Owned
-from ebpfmesh.errors import CapabilityError, MapError, MapFullError, MapKeyError, NotSupportedError, SpecError
+from ebpfmesh.errors import (
+    CapabilityError,
+    EbpfMeshError,
+    MapError,
+    MapFullError,
+    MapKeyError,
+    NotSupportedError,
+    SpecError,
+)
 from ebpfmesh.lowlevel import libbpf
 from ebpfmesh.maps.batch import ENOTSUPP
 from ebpfmesh.maps.info import MapInfo, map_info, map_memory
@@ -59,30 +67,35 @@ class OpenMap(Owned):
         """Refuse every later write from user space, for ever. Minimum kernel: 5.2 (commit 87df15de441b)."""
         held = self.descriptor
         if (result := -libbpf.lib().bpf_map_freeze(held.fd)) != 0:
-            self._fail(result, "freeze")
+            raise self._error(result, "freeze")
 
-    def _fail(self, number: int, what: str, key: Any = None) -> NoReturn:
-        """Raise what errno ``number`` of operation ``what`` means."""
+    def _error(self, number: int, what: str, key: Any = None) -> EbpfMeshError:
+        """What errno ``number`` of operation ``what`` means."""
         where, at = self._label(), "" if key is None else f" of key {key!r}"
         if number == errno.ENOENT:
-            raise MapKeyError(f"{what}{at}: no such key", where=where)
+            return MapKeyError(f"{what}{at}: no such key", where=where)
         if number == errno.EEXIST:
-            raise MapKeyError(f"{what}{at}: the key is there already", where=where)
+            return MapKeyError(f"{what}{at}: the key is there already", where=where)
         if number in (errno.E2BIG, errno.ENOSPC):
-            self._fail_full(number, f"{what}{at}")
+            return self._full(number, f"{what}{at}")
         if number in (ENOTSUPP, errno.EOPNOTSUPP):
-            raise NotSupportedError(f"{what}: a map of this type has no such operation", where=where)
+            return NotSupportedError(f"{what}: a map of this type has no such operation", where=where)
         error = libbpf.failure(f"{where}: {what}{at}", number)
-        raise error if isinstance(error, CapabilityError) else MapError(f"{what}{at}", errno=number, where=where)
+        return (
+            error
+            if isinstance(error, CapabilityError)
+            else MapError(f"{what}{at}", errno=number, where=where)
+        )
 
-    def _fail_full(self, number: int, what: str) -> NoReturn:
-        raise MapFullError(
+    def _full(self, number: int, what: str) -> MapError:
+        error = MapFullError(
             f"{what}: the map is full, it holds {self.max_entries}",
             capacity=self.max_entries,
-            errno=number,
             where=self._label(),
             remedy="delete elements, or load it with a larger max_entries",
         )
+        error.errno = number  # kept for programs; for people "argument list too long" would only mislead
+        return error
 
 
 def check_name(name: str) -> None:
