@@ -400,6 +400,7 @@ def test_a_lost_link_leaves_the_maps_for_the_take_over(
     first = start(cgroup, root, bpffs)
     first.pins.pin_map("services", new_map(made), LAYOUT)
     first.pins.pin_link("connect4", new_link(made, cgroup.fd))
+    first.write_record({"connect": "00"})
     close_all(made)
     first.release(keep=True)
     first.pins.link_path("connect4").unlink()
@@ -427,11 +428,24 @@ def test_a_broken_record_is_told_and_the_pins_decide(
 ) -> None:
     first = start(cgroup, root, bpffs)
     first.pins.pin_map("services", new_map(made), LAYOUT)
+    first.pins.pin_link("connect4", new_link(made, cgroup.fd))
+    close_all(made)
     first.release(keep=True)
     (root / "demo/owner.json").write_text("{half")
     with start(cgroup, root, bpffs) as second:
         assert "cannot be read" in " ".join(second.notices)
         assert list(second.pins.maps()) == ["services"]
+
+
+def test_maps_of_a_start_that_was_killed_before_it_attached_are_collected(
+    cgroup: PrivateCgroup, root: Path, bpffs: Path, made: list[int]
+) -> None:
+    first = start(cgroup, root, bpffs)
+    first.pins.pin_map("services", new_map(made), LAYOUT)
+    first.release(keep=True)
+    with start(cgroup, root, bpffs) as second:
+        assert "not finished" in " ".join(second.notices)
+        assert second.pins.survey() == ({}, {}, ())
 
 
 # --- bpffs and cgroup ---------------------------------------------------------------------------------------

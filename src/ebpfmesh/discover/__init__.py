@@ -1,0 +1,1 @@
+"""Where configurations come from: a file today; every source is a `Source`, so that others join without a change above."""

@@ -98,6 +98,22 @@ def remove_own(run_root: Path) -> str | None:
     return None
 
 
+def pinned_names(run_root: Path, asked: Path | None = None) -> list[str]:
+    """The names that have a pin directory in the bpffs that is asked for, the usual one or our own; sorted.
+
+    Errors: HostError if one may not be read.
+    """
+    found = set()
+    for point in filter(None, (asked, USUAL, own_mount_point(run_root))):
+        try:
+            found.update(entry.name for entry in (point / "ebpfmesh").iterdir())
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except PermissionError as error:
+            raise HostError("the pins may not be listed", where=str(point), remedy="run as root") from error
+    return sorted(found)
+
+
 @contextmanager
 def exclusive(run_root: Path) -> Iterator[None]:
     """Hold the run root's own lock: for mounting, unmounting, and for making a directory in the bpffs."""

@@ -62,7 +62,7 @@ def cleanup(name: str, run_root: str | Path = RUN_ROOT, bpffs: str | Path | None
             removed.links += [key.removeprefix("links/") for key in found.ours if key.startswith("links/")]
             removed.maps += [key.removeprefix("maps/") for key in found.ours if key.startswith("maps/")]
             removed.left += [f"{path}: {what}" for path, what in found.foreign.items()]
-        run_directory.owner_file.unlink(missing_ok=True)
+        run_directory.remove_records()
         if notice := bpf_file_system.remove_own(run_directory.root):
             removed.left.append(notice)
         done = True

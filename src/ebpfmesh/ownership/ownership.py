@@ -108,6 +108,11 @@ class Ownership:
             )
             self._collect(list(found.ours), found.missing)
             return
+        if found.ours and previous is None and not any(key.startswith("links/") for key in found.ours):
+            # maps are pinned before links, the record is written after them: this start never attached anything
+            self.notices.append("the last start was not finished; what it pinned is removed, fresh start")
+            self._collect(list(found.ours), found.missing)
+            return
         self._collect([], found.missing)
         if not found.ours:
             if found.missing or (previous is not None and previous.objects):
@@ -168,7 +173,7 @@ class Ownership:
             return []
         found = self.pins.remove()
         notices = [f"{path} stays: {what}" for path, what in found.foreign.items()]
-        self.run_directory.owner_file.unlink(missing_ok=True)
+        self.run_directory.remove_records()
         return notices + self._let_go(remove=True)
 
     def _abandon(self) -> None:

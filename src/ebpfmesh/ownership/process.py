@@ -37,9 +37,12 @@ class Process(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Whether this very process runs. False also for one of another pid namespace: it cannot be seen
         from here.
         """
-        if self.boot_id != boot_id() or self.pid_namespace != pid_namespace():
-            return False
-        return start_time(self.pid) == self.start_time
+        return self.visible and start_time(self.pid) == self.start_time
+
+    @property
+    def visible(self) -> bool:
+        """Whether its pid means anything here: it is of this boot and of this pid namespace."""
+        return self.boot_id == boot_id() and self.pid_namespace == pid_namespace()
 
     def stop(self, timeout: float) -> bool:
         """SIGTERM to exactly this process, then wait up to ``timeout`` seconds: whether it is gone.

@@ -1,4 +1,4 @@
-"""The run directory of an agent, ``<run root>/<name>/``: the lock and the owner record."""
+"""The run directory of an agent, ``<run root>/<name>/``: the lock, the owner record, the configuration applied last."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ class RunDirectory:
         self.path = self.root / name
         self.lock_file = self.path / "lock"
         self.owner_file = self.path / "owner.json"
+        self.applied_file = self.path / "applied.json"
 
     def create(self) -> None:
         """Make the root and the directory, mode 0700, if they are absent.
@@ -47,6 +48,11 @@ class RunDirectory:
                 ) from error
             return
         raise HostError("the run directory is removed again and again", where=str(self.path))
+
+    def remove_records(self) -> None:
+        """Remove the owner record and the applied configuration; the lock stays."""
+        for file in (self.owner_file, self.applied_file):
+            file.unlink(missing_ok=True)
 
     def remove(self) -> None:
         """Remove the directory and, when it is then empty, the root; what holds other files stays."""

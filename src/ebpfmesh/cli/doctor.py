@@ -1,0 +1,191 @@
+"""``ebpfmesh doctor``: what this host can do, each shortage with its remedy."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from ebpfmesh.errors import EbpfMeshError
+
+# What the connect tier's programs and their reconciling use; what else is absent is worth knowing, no fault.
+REQUIRED = frozenset({
+    "btf", "cgroup_link", "connect", "sendmsg", "recvmsg", "getpeername", "sock_release", "sockops", "sk_storage",
+    "sk_storage_sock_addr", "netns_cookie_sock_addr", "netns_cookie_sockops", "tcp_sock_sockops", "set_retval",
+    "mmapable_arrays", "batch_hash", "membarrier",
+})  # fmt: skip
+
+CAPABILITIES = {
+    "CAP_BPF": "loading programs and maps",
+    "CAP_NET_ADMIN": "attaching them",
+    "CAP_PERFMON": "programs that read socket fields",
+}
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One line: ``ok``; ``missing`` and ``unknown`` keep a mesh from running; ``absent`` does not."""
+
+    state: Literal["ok", "missing", "unknown", "absent"]
+    name: str
+    text: str
+    remedy: str = ""
+
+    @property
+    def blocks(self) -> bool:
+        """Whether a mesh may fail to run for it."""
+        return self.state in ("missing", "unknown")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """--json."""
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print a line for each finding; 1 if a mesh cannot run here."""
+    found = [*_host(arguments.run_root, arguments.bpffs), *_features()]
+    ready = not any(finding.blocks for finding in found)
+    if arguments.json:
+        from ebpfmesh.cli.output import print_json
+
+        print_json({"ready": ready, "findings": found})
+        return 0 if ready else 1
+    width = max(len(finding.name) for finding in found)
+    for finding in found:
+        remedy = f"  -> {finding.remedy}" if finding.remedy else ""
+        print(f"{finding.state:8}{finding.name:{width}}  {finding.text}{remedy}")
+    blocking = [finding.name for finding in found if finding.blocks]
+    print("\na mesh can run here" if ready else f"\na mesh cannot run here as it is: {', '.join(blocking)}")
+    return 0 if ready else 1
+
+
+def _host(run_root: Path, bpffs: Path | None) -> Iterator[Finding]:
+    yield Finding("ok", "kernel", f"{platform.system()} {platform.release()}, {platform.machine()}")
+    yield _tried("libbpf", _libbpf)
+    yield _object()
+    yield _btf()
+    yield _tried("cgroup v2", _cgroup)
+    yield from _capabilities()
+    yield _tried("bpffs", lambda: _bpffs(run_root, bpffs))
+    yield _jit()
+
+
+def _tried(name: str, look: Callable[[], Finding]) -> Finding:
+    try:
+        return look()
+    except EbpfMeshError as error:
+        return Finding(
+            "missing", name, f"{error.where}: {error.what}" if error.where else error.what, error.remedy
+        )
+
+
+def _libbpf() -> Finding:
+    from ebpfmesh.lowlevel import libbpf
+
+    libbpf.lib()
+    major, minor = libbpf.version()
+    if major < 1:
+        return Finding(
+            "missing",
+            "libbpf",
+            f"{major}.{minor} is too old",
+            "install libbpf >= 1.0: apt-get install libbpf1",
+        )
+    return Finding("ok", "libbpf", f"{major}.{minor}")
+
+
+def _object() -> Finding:
+    from ebpfmesh.tiers.connect.tier import object_path
+
+    path = object_path()
+    if not path.is_file():
+        return Finding(
+            "missing", "programs", f"{path} was not built", "run `make build`, or install the wheel"
+        )
+    return Finding("ok", "programs", f"{path.name}, {path.stat().st_size} bytes")
+
+
+def _btf() -> Finding:
+    path = Path("/sys/kernel/btf/vmlinux")
+    if not path.exists():
+        return Finding(
+            "missing", "kernel BTF", f"{path} is absent", "boot a kernel built with CONFIG_DEBUG_INFO_BTF=y"
+        )
+    return Finding("ok", "kernel BTF", str(path))
+
+
+def _cgroup() -> Finding:
+    from ebpfmesh.ownership.cgroup import find_mount
+
+    return Finding("ok", "cgroup v2", str(find_mount().point))
+
+
+def _capabilities() -> Iterator[Finding]:
+    from ebpfmesh.lowlevel.capabilities import missing
+
+    lacking = missing(list(CAPABILITIES))
+    for name, use in CAPABILITIES.items():
+        if name in lacking:
+            yield Finding(
+                "missing", name, use, "run as root, or grant it with setcap or systemd's AmbientCapabilities"
+            )
+        else:
+            yield Finding("ok", name, use)
+
+
+def _bpffs(run_root: Path, asked: Path | None) -> Finding:
+    from ebpfmesh.lowlevel.capabilities import missing
+    from ebpfmesh.ownership import bpffs
+
+    remedy = f"as root: mount -t bpf bpf {asked or bpffs.USUAL}"
+    if asked is not None:
+        mounted = bpffs.on_bpffs(asked)
+        return (
+            Finding("ok", "bpffs", str(asked))
+            if mounted
+            else Finding("missing", "bpffs", f"not at {asked}", remedy)
+        )
+    found = bpffs.find(run_root)
+    if found is not None:
+        return Finding("ok", "bpffs", str(found))
+    own = bpffs.own_mount_point(run_root)
+    if missing(["CAP_SYS_ADMIN"]):
+        return Finding("missing", "bpffs", "not mounted, and mounting it takes CAP_SYS_ADMIN", remedy)
+    return Finding("ok", "bpffs", f"not mounted at {bpffs.USUAL}; a mesh mounts its own at {own}")
+
+
+def _jit() -> Finding:
+    try:
+        on = Path("/proc/sys/net/core/bpf_jit_enable").read_text().strip() != "0"
+    except OSError:  # absent where the JIT is always on, unreadable without root
+        return Finding("ok", "JIT", "always on, or not readable for this user")
+    if on:
+        return Finding("ok", "JIT", "on")
+    return Finding("absent", "JIT", "off: programs are interpreted", "sysctl net.core.bpf_jit_enable=1")
+
+
+def _features() -> Iterator[Finding]:
+    """Each feature by its probe. Without privileges a probe cannot tell, and says why."""
+    from ebpfmesh import features
+
+    for feature in features.every():
+        state = features.probe(feature.name)
+        name = f"feature {feature.name}"
+        needed = "needed" if feature.name in REQUIRED else "not needed by the connect tier"
+        if state.supported is True:
+            yield Finding("ok", name, feature.description)
+        elif state.supported is False:
+            kind: Literal["missing", "absent"] = "missing" if feature.name in REQUIRED else "absent"
+            text = f"{feature.description}: {state.reason}"
+            yield Finding(
+                kind, name, text, f"Linux {feature.minimum} and later have it, if configured; {needed}"
+            )
+        else:
+            doubt: Literal["unknown", "absent"] = "unknown" if feature.name in REQUIRED else "absent"
+            remedy = "" if os.geteuid() == 0 else "run doctor as root"
+            yield Finding(doubt, name, f"{feature.description}: could not be told: {state.reason}", remedy)

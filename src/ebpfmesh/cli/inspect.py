@@ -1,0 +1,152 @@
+"""``ebpfmesh inspect OBJECT``: what a BPF object holds, read offline; needs no privileges and no BPF in the kernel."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ebpfmesh.layout import Layout
+    from ebpfmesh.spec import MapSpec, ObjectSpec, ProgramSpec, VariableSpec
+
+__all__ = ["add_parser", "run"]
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command to ``subparsers`` of argparse; its defaults carry ``run``."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "inspect", help="show what a BPF object holds", description=__doc__.partition(": ")[2]
+    )
+    parser.add_argument("object", metavar="OBJECT", help="a .bpf.o file made by clang -target bpf")
+    parser.add_argument("--json", action="store_true", help="for machines")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print programs, maps, global variables, licence and size. Errors: SpecError if it is no BPF object."""
+    from ebpfmesh.spec import ObjectSpec
+
+    spec = ObjectSpec.from_file(args.object)
+    if args.json:
+        import json
+
+        sys.stdout.write(json.dumps(_document(spec), indent=2) + "\n")
+    else:
+        sys.stdout.write("\n".join(_lines(spec, args.object)) + "\n")
+    return 0
+
+
+def _document(spec: ObjectSpec) -> dict[str, Any]:
+    return {
+        "name": spec.name,
+        "size": spec.size,
+        "sha256": spec.sha256,
+        "license": spec.license,
+        "programs": [_program(program) for program in spec.programs.values()],
+        "maps": [_map(map) for map in spec.maps.values()],
+        "variables": [_variable(variable) for variable in spec.variables.values()],
+        "sections": [
+            {"name": section.name, "size": section.size, "constant": section.constant}
+            for section in spec.sections.values()
+        ],
+    }
+
+
+def _program(program: ProgramSpec) -> dict[str, Any]:
+    return {
+        "name": program.name,
+        "section": program.section,
+        "type": None if program.type is None else program.type.name,
+        "attach_type": None if program.attach_type is None else program.attach_type.name,
+        "instructions": program.instructions,
+        "autoload": program.autoload,
+        "sleepable": program.meaning.sleepable,
+        "libbpf": ".".join(map(str, program.meaning.libbpf)),
+    }
+
+
+def _layout(layout: Layout | None) -> dict[str, Any] | None:
+    if layout is None:
+        return None
+    return {"type": layout.format, "signature": layout.signature, "hash": layout.hash()}
+
+
+def _map(map: MapSpec) -> dict[str, Any]:
+    return {
+        "name": map.name,
+        "type": map.type.name,
+        "key_size": map.key_size,
+        "value_size": map.value_size,
+        "max_entries": map.max_entries,
+        "flags": _flags(map),
+        "pinned_by_name": bool(map.pinning),
+        "key": _layout(map.key),
+        "value": _layout(map.value),
+        "inner": None if map.inner is None else _map(map.inner),
+        "hash": map.hash(),
+    }
+
+
+def _variable(variable: VariableSpec) -> dict[str, Any]:
+    return {
+        "name": variable.name,
+        "section": variable.section,
+        "offset": variable.offset,
+        "size": variable.size,
+        "constant": variable.constant,
+        "type": None if variable.layout is None else variable.layout.format,
+    }
+
+
+def _flags(map: MapSpec) -> list[str]:
+    """Names of the flags; a bit without a name as a number."""
+    return [flag.name or hex(flag) for flag in map.flags]
+
+
+def _lines(spec: ObjectSpec, path: str) -> list[str]:
+    lines = [f"{path}: {spec.size} bytes, licence {spec.license or 'not given'}", f"sha256 {spec.sha256}"]
+    programs = [_program_row(program) for program in spec.programs.values()]
+    lines += ["", f"programs: {len(programs)}", *_columns(programs)]
+    lines += ["", f"maps: {len(spec.maps)}"]
+    for map in spec.maps.values():
+        lines += _map_lines(map, "  ")
+    variables = [_variable_row(variable) for variable in spec.variables.values()]
+    return [*lines, "", f"global variables: {len(variables)}", *_columns(variables)]
+
+
+def _program_row(program: ProgramSpec) -> list[str]:
+    return [
+        program.name,
+        program.section,
+        program.type.name if program.type is not None else "unknown section",
+        program.attach_type.name if program.attach_type is not None else "-",
+        f"{program.instructions} instructions" + ("" if program.autoload else ", loaded on request only"),
+    ]
+
+
+def _map_lines(map: MapSpec, indent: str) -> list[str]:
+    notes = [
+        map.type.name,
+        f"{map.max_entries} entries" if map.max_entries else "size set at load",
+        *_flags(map),
+    ]
+    notes += ["pinned by name"] if map.pinning else []
+    lines = [f"{indent}{map.name}: {', '.join(notes)}"]
+    for name, size, layout in (("key", map.key_size, map.key), ("value", map.value_size, map.value)):
+        if size:
+            lines.append(f"{indent}  {name:5} {size:5} bytes  {layout.format if layout else ''}".rstrip())
+    return lines + (_map_lines(map.inner, f"{indent}  ") if map.inner else [])
+
+
+def _variable_row(variable: VariableSpec) -> list[str]:
+    place = f"{variable.section}+{variable.offset}"
+    return [variable.name, place, f"{variable.size} bytes", variable.layout.format if variable.layout else ""]
+
+
+def _columns(rows: list[list[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]

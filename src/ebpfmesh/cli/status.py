@@ -1,0 +1,102 @@
+"""``ebpfmesh status [NAME]``: services, backends and counters from the kernel's maps, the agent alive or dead."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ebpfmesh.cli.mesh_name import add_name, mesh_name
+from ebpfmesh.errors import HostError
+
+if TYPE_CHECKING:
+    from ebpfmesh.ownership import PinDirectory
+    from ebpfmesh.tiers.connect.status import Status
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """NAME and --json."""
+    add_name(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the status; HostError if nothing of that name is here."""
+    from ebpfmesh.cli.agent import agent_state
+    from ebpfmesh.cli.output import print_json
+    from ebpfmesh.tiers.connect import status
+
+    name = mesh_name(arguments)
+    agent = agent_state(name, arguments.run_root)
+    pins = _pins(name, arguments)
+    found = status.read(pins)
+    links = sorted(pins.links())
+    pins.close()
+    if arguments.json:
+        print_json({"agent": agent, "links": links, "status": found})
+    else:
+        print(f"mesh {name}: {agent}")
+        print(_text(found, links, agent.cgroup))
+    return 0
+
+
+def _pins(name: str, arguments: argparse.Namespace) -> PinDirectory:
+    from ebpfmesh.ownership.cleanup import pin_directories
+
+    found = pin_directories(name, arguments.run_root, arguments.bpffs)
+    if not found:
+        raise HostError(
+            f"no mesh {name} is installed", where=str(Path(arguments.run_root)), remedy="ebpfmesh run FILE"
+        )
+    return found[0]
+
+
+def _text(status: Status, links: list[str], cgroup: str | None) -> str:
+    from ebpfmesh.cli.output import plural, size, table
+
+    where = f" to {cgroup}" if cgroup else ""
+    attached = f"{plural(len(links), 'program')} attached{where}"
+    lines = [f"{attached}; generation {status.generation}; {size(status.memory)} of kernel memory", ""]
+    rows: list[list[object]] = []
+    for service in status.services:
+        addresses = ", ".join(service.addresses)
+        rows.append([
+            f"{service.name}/{service.protocol}", addresses, service.balancer, service.opened, service.active,
+            service.failed, service.closed, size(service.bytes_sent), size(service.bytes_received),
+        ])  # fmt: skip
+        for backend in service.backends:
+            note = (
+                "leaving"
+                if backend.leaving
+                else "no new"
+                if not backend.weight
+                else f"weight {backend.weight}"
+            )
+            rows.append([
+                "", f"  {backend.address}", note, backend.opened, backend.active, backend.failed, backend.closed,
+                size(backend.bytes_sent), size(backend.bytes_received),
+            ])  # fmt: skip
+    header = ["SERVICE", "ADDRESS", "BALANCE", "OPENED", "ACTIVE", "FAILED", "CLOSED", "SENT", "RECEIVED"]
+    lines.append(table(header, rows) if rows else "no services")
+    lines += _troubles(status)
+    return "\n".join(lines)
+
+
+def _troubles(status: Status) -> list[str]:
+    from ebpfmesh.cli.output import plural
+
+    lines = []
+    for service in status.services:
+        if service.refused:
+            lines.append(
+                f"{service.name}: {plural(service.refused, 'connection')} refused for want of a backend"
+            )
+        if service.errors:
+            lines.append(
+                f"{service.name}: {plural(service.errors, 'failure')} in the kernel; its on_error decided"
+            )
+        if service.reply_misses:
+            lines.append(
+                f"{service.name}: {service.reply_misses} UDP replies kept the address of their backend"
+            )
+    return ["", *lines] if lines else []
