@@ -33,7 +33,9 @@ def run(args: argparse.Namespace) -> int:
 
         sys.stdout.write(json.dumps(_document(spec), indent=2) + "\n")
     else:
-        sys.stdout.write("\n".join(_lines(spec, args.object)) + "\n")
+        # names come from the file, which may be anybody's: none of them may steer the terminal
+        lines = ["".join(c if c.isprintable() else "?" for c in line) for line in _lines(spec, args.object)]
+        sys.stdout.write("\n".join(lines) + "\n")
     return 0
 
 
@@ -104,6 +106,12 @@ def _flags(map: MapSpec) -> list[str]:
     return [flag.name or hex(flag) for flag in map.flags]
 
 
+def _entries(count: int) -> str:
+    if not count:
+        return "size set at load"
+    return "1 entry" if count == 1 else f"{count} entries"
+
+
 def _lines(spec: ObjectSpec, path: str) -> list[str]:
     lines = [f"{path}: {spec.size} bytes, licence {spec.license or 'not given'}", f"sha256 {spec.sha256}"]
     programs = [_program_row(program) for program in spec.programs.values()]
@@ -128,7 +136,7 @@ def _program_row(program: ProgramSpec) -> list[str]:
 def _map_lines(map: MapSpec, indent: str) -> list[str]:
     notes = [
         map.type.name,
-        f"{map.max_entries} entries" if map.max_entries else "size set at load",
+        _entries(map.max_entries),
         *_flags(map),
     ]
     notes += ["pinned by name"] if map.pinning else []

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ebpfmesh.errors import MapTypeError
-from ebpfmesh.layout.layout import Layout
+from ebpfmesh.layout.layout import Layout, declaration
 
 __all__ = ["Address"]
 
@@ -29,7 +29,7 @@ class Address(Layout):
         return f"bytes[{self.size}]"
 
     def declare(self, name: str = "") -> str:
-        return f"u8 {name}[{self.size}]"
+        return declaration("u8", f"{name}[{self.size}]")
 
     def code(self) -> str:
         return f"{self.size}s"
@@ -45,7 +45,7 @@ class Address(Layout):
             # ip_address() would read an integer too, and guess its family
             packed = bytes(value) if isinstance(value, bytes | bytearray | memoryview) else None
             if packed is None:
-                packed = ipaddress.ip_address(str(value)).packed
+                packed = getattr(value, "packed", None) or ipaddress.ip_address(str(value)).packed
         except ValueError:
             raise MapTypeError(f"{value!r} is no IP address", where=where) from None
         if self.mapped and len(packed) == 4:

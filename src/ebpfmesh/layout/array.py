@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Annotated, Any
 
 from ebpfmesh.errors import MapTypeError
-from ebpfmesh.layout.layout import Layout
+from ebpfmesh.layout.layout import Layout, declaration
 
 __all__ = ["Array", "Bytes"]
 
@@ -32,8 +32,8 @@ class Bytes(Layout):
 
     def declare(self, name: str = "") -> str:
         if self.name:
-            return f"{self.name} {name}".rstrip()
-        return f"{'char' if self.text else 'u8'} {name}[{self.size}]"
+            return declaration(self.name, name)
+        return declaration("char" if self.text else "u8", f"{name}[{self.size}]")
 
     def code(self) -> str:
         return f"{self.size}s"

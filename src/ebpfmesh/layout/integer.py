@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ebpfmesh.errors import MapTypeError
-from ebpfmesh.layout.layout import Layout
+from ebpfmesh.layout.layout import Layout, declaration
 
 __all__ = ["Enum", "Int"]
 
@@ -32,7 +32,7 @@ class Int(Layout):
         return "bool" if self.boolean else f"{'i' if self.signed else 'u'}{8 * self.size}"
 
     def declare(self, name: str = "") -> str:
-        return f"{self.name or self.signature} {name}".rstrip()
+        return declaration(self.name or self.signature, name)
 
     def code(self) -> str:
         if self.boolean:

@@ -14,7 +14,12 @@ from typing import Any
 
 from ebpfmesh.errors import MapTypeError
 
-__all__ = ["Layout"]
+__all__ = ["Layout", "declaration"]
+
+
+def declaration(type: str, name: str) -> str:
+    """A C declaration: ``type name``, where ``name`` may be empty or be only the bounds of an array."""
+    return f"{type} {name}" if name and not name.startswith("[") else f"{type}{name}"
 
 
 class Layout(ABC):

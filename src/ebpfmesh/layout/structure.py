@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 from ebpfmesh.errors import MapTypeError
 from ebpfmesh.layout.array import Bytes
-from ebpfmesh.layout.layout import Layout
+from ebpfmesh.layout.layout import Layout, declaration
 
 __all__ = ["Field", "Struct", "StructValue", "field_property", "value_class"]
 
@@ -118,7 +118,7 @@ class Struct(Layout):
 
     def declare(self, name: str = "") -> str:
         fields = " ".join(f"{field.layout.declare(field.name)};" for field in self.fields)
-        return f"{' '.join(filter(None, ('struct', self.name)))} {{ {fields} }} {name}".rstrip()
+        return declaration(f"struct {self.name} {{ {fields} }}".replace("  ", " "), name)
 
     def code(self) -> str:
         parts, end = [], 0

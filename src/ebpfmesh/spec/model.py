@@ -51,11 +51,27 @@ class MapSpec(msgspec.Struct, frozen=True, kw_only=True):
     extra: int = 0
     numa_node: int | None = None
 
+    @property
+    def signature(self) -> str:
+        """What a stored map must agree in to be used again: type, flags, key, value, inner map; not its capacity."""
+        key = self.key.signature if self.key else f"?{self.key_size}"
+        value = self.value.signature if self.value else f"?{self.value_size}"
+        inner = f" of ({self.inner.signature})" if self.inner else ""
+        sizes = f"{self.key_size}:{key} -> {self.value_size}:{value}"
+        return f"{self.type.name} flags={int(self.flags)} {sizes}{inner}"
+
+    def hash(self) -> str:
+        """SHA-256 of the signature, in hexadecimal."""
+        import hashlib
+
+        return hashlib.sha256(self.signature.encode()).hexdigest()
+
 
 class VariableSpec(msgspec.Struct, frozen=True, kw_only=True):
     """A global variable of ``.rodata``, ``.data`` or ``.bss`` (or a custom section such as ``.data.x``).
 
-    ``offset`` and ``size`` in bytes within its section; ``layout`` is None without BTF; ``initial`` its bytes at load.
+    ``offset`` and ``size`` in bytes within its section; ``layout`` is None without BTF; ``initial`` its bytes at load
+    (empty where they are all zero, as in ``.bss``).
     """
 
     name: str
@@ -68,7 +84,7 @@ class VariableSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DataSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """A section of global data, which libbpf makes an array map of one element: its ``initial`` bytes."""
+    """A section of global data, which libbpf makes an array map of one element: its ``initial`` bytes, empty for ``.bss``."""
 
     name: str
     size: int
