@@ -30,6 +30,10 @@ class Descriptor:
         except OSError as error:
             raise HostError(f"descriptor {fd} cannot be duplicated: {error}", where=what) from error
 
+    def fileno(self) -> int:
+        """The number."""
+        return self.fd
+
     def __del__(self) -> None:
         os.close(self.fd)
         if not self.released:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import mmap
+
 from ebpfmesh.descriptor import Descriptor
 from ebpfmesh.errors import LayoutError
 from ebpfmesh.maps.families import kernel_layouts
-from ebpfmesh.maps.info import map_info
-from ebpfmesh.spec import MapSpec, MapType
+from ebpfmesh.maps.info import map_info, possible_cpus
+from ebpfmesh.spec import MapFlags, MapSpec, MapType
 
 # the kernel gives these a page-rounded or computed size, whatever was asked for
 _OWN_VALUE_SIZE = {MapType.RINGBUF, MapType.USER_RINGBUF, MapType.STRUCT_OPS}
@@ -26,7 +28,7 @@ def differences(spec: MapSpec, descriptor: Descriptor) -> list[str]:
             ("value size", spec.value_size, info.value_size),
         ]
     if spec.max_entries:
-        pairs.append(("max_entries", spec.max_entries, info.max_entries))
+        pairs.append(("max_entries", _granted(spec), info.max_entries))
     pairs.append(("flags", int(spec.flags), int(info.flags)))
     found = [f"{what} is {there}, not {wanted}" for what, wanted, there in pairs if wanted != there]
     if found:
@@ -47,6 +49,17 @@ def check(spec: MapSpec, descriptor: Descriptor) -> None:
             where=f"map {spec.name}",
             remedy="migrate its contents to a new map, or load the object that made it",
         )
+
+
+def _granted(spec: MapSpec) -> int:
+    """The capacity that comes of the declared one."""
+    wanted = spec.max_entries
+    if spec.type in (MapType.RINGBUF, MapType.USER_RINGBUF):  # libbpf's adjust_ringbuf_sz()
+        wanted = max(wanted, mmap.PAGESIZE)
+        return 1 << (wanted - 1).bit_length()
+    if spec.flags & MapFlags.NO_COMMON_LRU:  # htab_map_alloc(): as many for each CPU
+        return -(-wanted // possible_cpus()) * possible_cpus()
+    return wanted
 
 
 def _name(kind: MapType | int) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from ebpfmesh.lowlevel import libbpf
 from ebpfmesh.lowlevel.libbpf import ffi
+from ebpfmesh.spec.enums import MapType
 
 ENOTSUPP = 524
 _LACKING = {errno.EINVAL, errno.EOPNOTSUPP, ENOTSUPP}
@@ -80,6 +81,10 @@ def chunks(
     """
     if type_has_batch.get((kind, "lookup"), True):
         pieces = _batches(fd, sizes, max(1, min(limit, chunk)))
+        if (
+            kind == MapType.LPM_TRIE
+        ):  # its batch call goes from key to key, and starts over as get_next_key does
+            pieces = _distinct(pieces, sizes)
         try:
             first = next(pieces, None)
         except OSError as error:
@@ -119,6 +124,22 @@ def _batches(fd: int, sizes: tuple[int, int], room: int) -> Iterator[tuple[bytes
             return
         before = cursors[0]
         cursors.reverse()
+
+
+def _distinct(pieces: Iterator[tuple[bytes, bytes]], sizes: tuple[int, int]) -> Iterator[tuple[bytes, bytes]]:
+    """The same elements, each key once."""
+    seen: set[bytes] = set()
+    key_size, value_size = sizes
+    for keys, values in pieces:
+        new_keys, new_values = [], []
+        for index in range(len(keys) // key_size):
+            key = keys[index * key_size : (index + 1) * key_size]
+            if key not in seen:
+                seen.add(key)
+                new_keys.append(key)
+                new_values.append(values[index * value_size : (index + 1) * value_size])
+        if new_keys:
+            yield b"".join(new_keys), b"".join(new_values)
 
 
 def one_by_one(fd: int, sizes: tuple[int, int]) -> Iterator[tuple[bytes, bytes]]:

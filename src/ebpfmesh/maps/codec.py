@@ -39,13 +39,12 @@ class Raw:
 
     def pack(self, value: Any) -> bytes:
         """``value`` (bytes, bytearray or memoryview of exactly ``size`` bytes) as bytes."""
-        if type(value) is not bytes:
-            if not isinstance(value, (bytearray, memoryview)):
-                raise MapTypeError(f"{self.size} bytes were expected, not {type(value).__name__}")
-            value = bytes(value)
-        if len(value) != self.size:
-            raise MapTypeError(f"{self.size} bytes were expected, not {len(value)}")
-        return value
+        if not isinstance(value, (bytes, bytearray, memoryview)):
+            raise MapTypeError(f"{self.size} bytes were expected, not {type(value).__name__}")
+        data = bytes(value)
+        if len(data) != self.size:
+            raise MapTypeError(f"{self.size} bytes were expected, not {len(data)}")
+        return data
 
     def unpack(self, data: bytes) -> bytes:
         """The bytes themselves."""

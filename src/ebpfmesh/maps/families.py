@@ -6,14 +6,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ebpfmesh.descriptor import Descriptor
-from ebpfmesh.errors import MapTypeError
+from ebpfmesh.errors import MapTypeError, SpecError
 from ebpfmesh.lowlevel import libbpf
 from ebpfmesh.maps.array import ArrayMap, PerCpuArrayMap
 from ebpfmesh.maps.codec import Codec
 from ebpfmesh.maps.hash import HashMap, LruHashMap, LruPerCpuHashMap, PerCpuHashMap
 from ebpfmesh.maps.info import map_info
+from ebpfmesh.maps.lpm import LpmTrieMap
 from ebpfmesh.maps.map import Map
+from ebpfmesh.maps.of_maps import ArrayOfMaps, HashOfMaps, MapOfMaps
 from ebpfmesh.maps.open_map import OpenMap, check_name
+from ebpfmesh.maps.prog_array import ProgramArrayMap
+from ebpfmesh.maps.ringbuf import RingBuffer
+from ebpfmesh.maps.sk_storage import SkStorage
+from ebpfmesh.maps.sock import SockHash, SockMap
 from ebpfmesh.pin import open_pinned as open_pin
 from ebpfmesh.spec.enums import MapFlags, MapType
 
@@ -28,6 +34,14 @@ FAMILIES: dict[int, type[OpenMap]] = {
     MapType.LRU_PERCPU_HASH: LruPerCpuHashMap,
     MapType.ARRAY: ArrayMap,
     MapType.PERCPU_ARRAY: PerCpuArrayMap,
+    MapType.LPM_TRIE: LpmTrieMap,
+    MapType.ARRAY_OF_MAPS: ArrayOfMaps,
+    MapType.HASH_OF_MAPS: HashOfMaps,
+    MapType.SOCKMAP: SockMap,
+    MapType.SOCKHASH: SockHash,
+    MapType.PROG_ARRAY: ProgramArrayMap,
+    MapType.RINGBUF: RingBuffer,
+    MapType.SK_STORAGE: SkStorage,
 }
 
 
@@ -75,7 +89,7 @@ def open_map(
         descriptor.released = True
         raise
     family: Any = FAMILIES.get(info.type, Map)
-    more = {"inner": inner} if info.type in (MapType.ARRAY_OF_MAPS, MapType.HASH_OF_MAPS) else {}
+    more = {"inner": inner} if issubclass(family, MapOfMaps) else {}
     return family(descriptor, info, name=name, key=key_codec, value=value_codec, **more)
 
 
@@ -100,6 +114,10 @@ def create(
     Capabilities: CAP_BPF; for socket, device and LRU-free LPM types CAP_NET_ADMIN too.
     """
     check_name(name)
+    if type == MapType.SK_STORAGE:
+        raise SpecError(
+            "socket storage needs BTF of its value", where=f"map {name}", remedy="declare it in an object"
+        )
     made_key, made_value = codec(key, None, key_size, name), codec(value, None, value_size, name)
     options = libbpf.opts("bpf_map_create_opts", map_flags=int(flags), inner_map_fd=inner.fd if inner else 0)
     fd = libbpf.call(

@@ -219,7 +219,7 @@ class Map(OpenMap, Generic[K, V]):
 
     def lookup_batch_raw(self) -> tuple[bytes, bytes]:
         """All keys and all values as two contiguous buffers, in the same order."""
-        pieces = list(self.chunks_raw(self.max_entries))
+        pieces = list(self.chunks_raw(1 << 17))
         if len(pieces) == 1:
             return pieces[0]
         return b"".join([keys for keys, _ in pieces]), b"".join([values for _, values in pieces])
