@@ -5,9 +5,12 @@ Sources: RFC 4291 (section 2.5.5.2 v4-mapped, 2.7 multicast), RFC 4007 (zone ids
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
-from typing import NamedTuple
+from typing import Any
+
+import msgspec
 
 from ebpfmesh.errors import ConfigError
 
@@ -17,13 +20,19 @@ V4_MAPPED = bytes(10) + b"\xff\xff"
 _KEPT = 1 << 17  # 10,000 services of 10 backends are parsed once; some 30 MB when full
 
 
-class Endpoint(NamedTuple):
-    """An address and a port, normalised: equal endpoints are the same to the kernel side, however they were written."""
+class Endpoint(msgspec.Struct, frozen=True, order=True, gc=False, cache_hash=True):
+    """An address and a port, normalised: equal endpoints are the same to the kernel side, however they were written.
+
+    It unpacks like a pair. It is no tuple because the garbage collector would walk 100,000 of them again and again.
+    """
 
     packed: bytes
     """16 bytes; IPv4 as ::ffff:a.b.c.d."""
     port: int
     """1 to 65535, in host order."""
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter((self.packed, self.port))
 
     @property
     def is_v4(self) -> bool:
@@ -51,13 +60,17 @@ def parse(text: str) -> Endpoint:
     host, colon, port_text = text.rpartition(":")
     if not colon:
         raise ConfigError(f"{text!r} has no port", remedy='write "10.96.0.10:80" or "[fd00::1]:80"')
-    port = _port(port_text, text)
+    port = _port(port_text)
+    if not port:
+        raise ConfigError(f"{text!r}: {port_text!r} is no port", remedy="ports are 1 to 65535")
     if host[:1] == "[" and host[-1:] == "]":
         packed = _v6(host[1:-1], text)
     elif ":" in host:
         raise ConfigError(f"{text!r} is IPv6 without brackets", remedy='write "[fd00::1]:80"')
     else:
         packed = V4_MAPPED + _v4(host, text)
+        if 0 < packed[12] < 224:
+            return Endpoint(packed, port)
     reason = unusable(packed)
     if reason:
         raise ConfigError(f"{text!r} {reason}")
@@ -79,13 +92,12 @@ def unusable(packed: bytes) -> str | None:
     return reason
 
 
-def _port(text: str, whole: str) -> int:
-    # int() also takes " 80", "+80", "8_0" and digits of other scripts.
-    if text.isascii() and text.isdigit() and len(text) <= 5:
-        port = int(text)
-        if 1 <= port <= 65535 and text[0] != "0":
-            return port
-    raise ConfigError(f"{whole!r}: {text!r} is no port", remedy="ports are 1 to 65535")
+@lru_cache(maxsize=4096)
+def _port(text: str) -> int:
+    # int() also takes " 80", "+80", "8_0" and digits of other scripts. 0 is no port.
+    plain = text.isascii() and text.isdigit() and len(text) <= 5 and text[0] != "0"
+    port = int(text) if plain else 0
+    return port if port <= 65535 else 0
 
 
 def _v4(host: str, whole: str) -> bytes:

@@ -84,8 +84,11 @@ class Service(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     def __post_init__(self) -> None:
         if type(self.addresses) is not tuple:
             force_setattr(self, "addresses", _tuple(self.addresses))
-        if type(self.backends) is not tuple or str in map(type, self.backends):
-            force_setattr(self, "backends", tuple(map(_backend, _tuple(self.backends))))
+        backends = _tuple(self.backends)
+        if type(backends) is tuple and str in map(type, backends):
+            backends = tuple([Backend(one) if isinstance(one, str) else one for one in backends])
+        if backends is not self.backends:
+            force_setattr(self, "backends", backends)
         if isinstance(self.balance, str):
             force_setattr(self, "balance", Balance(self.balance))
 
@@ -163,10 +166,6 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
         return replace(self, services=self.services[:position] + self.services[position + 1 :])
 
 
-def _tuple(value: Any) -> tuple[Any, ...]:
-    # A lone string would become its letters; left alone, check reports its type.
-    return tuple(value) if isinstance(value, (list, tuple)) or hasattr(value, "__next__") else value
-
-
-def _backend(value: Any) -> Any:
-    return Backend(value) if isinstance(value, str) else value
+def _tuple(value: Any) -> Any:
+    # What is no series of things stays as it is, a lone string too; the check then reports its type.
+    return tuple(value) if isinstance(value, list) or hasattr(value, "__next__") else value

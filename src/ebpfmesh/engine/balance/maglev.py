@@ -7,11 +7,15 @@ For equal weights the table is exactly that of the paper's pseudo-code, with the
 from __future__ import annotations
 
 from array import array
+from collections import deque
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from hashlib import blake2b
+from itertools import filterfalse, repeat
+from math import log
+from operator import setitem
 
 from ebpfmesh.engine.balance.apportion import apportion
+from ebpfmesh.engine.balance.preference import preference, preferred, ranked
 from ebpfmesh.engine.balance.table import Pick, Table, Target, empty
 
 SIZES = (251, 509, 1021, 2039, 4093, 8191, 16381, 32749, 65537)
@@ -76,12 +80,6 @@ def refuse_size(backends: int, size: int) -> str | None:
     return None
 
 
-def preference(identity: bytes, size: int) -> tuple[int, int]:
-    """The (offset, skip) of a backend: it prefers the slots ``offset + j * skip mod size``, for j = 0, 1, …"""
-    digest = blake2b(identity, digest_size=16, person=b"ebpfmesh-maglev").digest()
-    return int.from_bytes(digest[:8]) % size, int.from_bytes(digest[8:]) % (size - 1) + 1
-
-
 def order_of_turns(shares: Sequence[int]) -> list[int]:
     """Whose turn it is to take a slot: index i occurs shares[i] times, at even distances.
 
@@ -97,68 +95,50 @@ def order_of_turns(shares: Sequence[int]) -> list[int]:
     return [moment % number for moment in moments]
 
 
-def fill(
-    slots: array[int] | list[int],
-    free: list[bool],
-    turns: Sequence[int],
-    backends: Sequence[tuple[bytes, int]],
-) -> None:
-    """Let each turn's backend, (identity, id), take the free slot it prefers most; both lists are changed in place.
+def fill(slots: list[int], shares: Sequence[int], backends: Sequence[tuple[bytes, int]]) -> None:
+    """Let each backend, (identity, id), take its share of the free slots, in turns, each time the one it prefers most.
 
-    ``turns`` holds indices of ``backends``, at most as many as there are free slots. The walk along each
-    backend's preferences is the paper's; only how it is computed differs, in two stages. While much is free, the
-    preferences are generated and the taken ones filtered out, all in C. When that would mostly meet taken slots, the
-    slots still free are put in each backend's order by their rank in its preferences.
+    A free slot holds 0, and ``slots`` is changed in place; ``shares`` are positive and at most as many as there
+    are free slots. The walk along each backend's preferences is the paper's; only how it is computed differs, in two
+    stages. While much is free, the preferences are generated and the taken ones filtered out, all in C. When that would
+    mostly meet taken slots, the slots still free are put in each backend's order by their rank in it.
     """
-    size = len(slots)
+    size, unused = len(slots), slots.count(0)
+    turns = order_of_turns(shares)
     preferences = [preference(identity, size) for identity, _ in backends]
     ids = [id_ for _, id_ in backends]
-    # Walking costs about size/free steps for a slot, ranking about one step a free slot and backend; this
-    # is where the sums of both are least.
-    last = min(sum(free), size // (2 * len(backends)) + 1)
-    split = max(0, sum(free) - last)
-    is_free = free.__getitem__
-    walks: list[Iterator[int]] = [
-        filter(is_free, map(size.__rmod__, range(offset, offset + size * skip, skip)))
-        for offset, skip in preferences
-    ]
-    _take(slots, free, turns[:split], walks, ids)
+    # Walking costs size/free steps for a slot, ranking one step for a free slot and backend, ten times as dear.
+    last = size // (10 * len(backends)) + 1
+    split = max(0, unused - last)
+    if split:
+        # The expected length of a walk is the sum of size/free over the turns, a harmonic sum.
+        length = 1.1 * size * log(unused / last) / unused
+        walks = [
+            preferred(offset, skip, size, round(share * length) + 8)
+            for (offset, skip), share in zip(preferences, shares, strict=True)
+        ]
+        _take(slots, turns[:split], walks, ids)
     if len(turns) > split:
-        left = [slot for slot, unused in enumerate(free) if unused]
-        walks = [filter(is_free, _ranked(left, offset, skip, size)) for offset, skip in preferences]
-        _take(slots, free, turns[split:], walks, ids)
+        left = [slot for slot, id_ in enumerate(slots) if not id_]
+        walks = [ranked(left, offset, skip, size) for offset, skip in preferences]
+        _take(slots, turns[split:], walks, ids)
 
 
-def _take(
-    slots: array[int] | list[int],
-    free: list[bool],
-    turns: Sequence[int],
-    walks: Sequence[Iterator[int]],
-    ids: Sequence[int],
-) -> None:
-    steps = [(walk.__next__, id_) for walk, id_ in zip(walks, ids, strict=True)]
-    for take, id_ in map(steps.__getitem__, turns):
-        slot = take()
-        free[slot] = False
-        slots[slot] = id_
-
-
-def _ranked(slots: Sequence[int], offset: int, skip: int, size: int) -> Iterator[int]:
-    # A slot's rank in the preferences is the j of slot = offset + j * skip mod size; size is prime, so skip has an inverse.
-    inverse = pow(skip, -1, size)
-    first = -offset * inverse
-    ranks = [(slot * inverse + first) % size for slot in slots]
-    ranks.sort()
-    return map(size.__rmod__, [offset + rank * skip for rank in ranks])
+def _take(slots: list[int], turns: Sequence[int], walks: Sequence[Iterator[int]], ids: Sequence[int]) -> None:
+    walks = [filterfalse(slots.__getitem__, walk) for walk in walks]
+    taken = map(next, map(walks.__getitem__, turns))
+    # One turn after the other: the next one's walk passes over the slot that this one takes.
+    deque(map(setitem, repeat(slots), taken, map(ids.__getitem__, turns)), maxlen=0)
 
 
 @lru_cache(maxsize=_CACHED_TABLES)
 def _table(active: tuple[Target, ...], size: int) -> bytes:
-    slots = array("H", bytes(2 * size))
+    slots = [0] * size
     shares = apportion(size, [target.weight for target in active])
-    backends = [(target.identity, target.id) for target in active]
-    fill(slots, [True] * size, order_of_turns(shares), backends)
-    return slots.tobytes()
+    # Beside a weight of 65535, one of 1 may have no share at all.
+    backends = [(target.identity, target.id) for target, share in zip(active, shares, strict=True) if share]
+    fill(slots, [share for share in shares if share], backends)
+    return array("H", slots).tobytes()
 
 
 def _identity(target: Target) -> tuple[bytes, int]:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
-from itertools import cycle, islice
+from itertools import chain
 
 from ebpfmesh.engine.balance.apportion import apportion
-from ebpfmesh.engine.balance.maglev import Maglev, fill, order_of_turns, preference, table_size
+from ebpfmesh.engine.balance.maglev import Maglev, fill, table_size
+from ebpfmesh.engine.balance.preference import preference, preferred
 from ebpfmesh.engine.balance.table import Pick, Table, Target
 
 
@@ -54,33 +55,25 @@ def _refill(active: Sequence[Target], previous: array[int]) -> array[int]:
     ]
     shares = apportion(size, weights, first=keep)
     wanted = [share - held[target.id] for share, target in zip(shares, active, strict=True)]
-    slots = array("H", previous)
     known = {target.id for target in active}
-    free = [id_ not in known for id_ in slots]
+    slots = [id_ if id_ in known else 0 for id_ in previous]
     surplus = {target.id: -want for target, want in zip(active, wanted, strict=True) if want < 0}
+    growing = [(target.identity, target.id) for target, want in zip(active, wanted, strict=True) if want > 0]
     if surplus:
-        _release(
-            slots, free, surplus, [target for target, want in zip(active, wanted, strict=True) if want > 0]
-        )
-    growing = [(index, want) for index, want in enumerate(wanted) if want > 0]
+        _release(slots, surplus, growing)
     if growing:
-        turns = order_of_turns([want for _, want in growing])
-        fill(slots, free, turns, [(active[index].identity, active[index].id) for index, _ in growing])
-    return slots
+        fill(slots, [want for want in wanted if want > 0], growing)
+    return array("H", slots)
 
 
-def _release(slots: array[int], free: list[bool], surplus: dict[int, int], growing: Sequence[Target]) -> None:
+def _release(slots: list[int], surplus: dict[int, int], growing: Sequence[tuple[bytes, int]]) -> None:
     # The slots given back are those that the backends which gain like best, so that a newcomer gets nearly the
     # slots that a fresh table would give it.
-    size = len(slots)
-    walks = []
-    for target in growing:
-        offset, skip = preference(target.identity, size)
-        walks.append(map(size.__rmod__, range(offset, offset + size * skip, skip)))
-    for slot in (next(walk) for walk in islice(cycle(walks), size * len(walks))):
+    walks = [preferred(*preference(identity, len(slots)), len(slots)) for identity, _ in growing]
+    for slot in chain.from_iterable(zip(*walks, strict=True)):
         owner = slots[slot]
-        if not free[slot] and surplus.get(owner):
-            free[slot] = True
+        if owner in surplus:
+            slots[slot] = 0
             surplus[owner] -= 1
             if not surplus[owner]:
                 del surplus[owner]

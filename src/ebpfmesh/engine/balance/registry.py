@@ -11,7 +11,7 @@ import os
 from array import array
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 from ebpfmesh.engine.balance.table import ALIAS_COLUMN, MAX_ID, Pick, Table, Target
 from ebpfmesh.errors import ConfigError
@@ -106,6 +106,45 @@ def build(
             reason, where=f"balancer {name!r}", remedy="its build() has to return a table of the targets"
         )
     return table
+
+
+def refusal(name: str, weights: Sequence[int], size: int | None) -> str | None:
+    """Why a balancer will not serve backends of these weights with this table size, or None.
+
+    ConfigError if there is no such balancer or it failed to load.
+    """
+    ask = getattr(get(name), "refuse", None)
+    return None if ask is None else _asked(name, ask, weights, size)
+
+
+def notice(name: str, weights: Sequence[int], size: int | None) -> str | None:
+    """What an operator should know about these weights with this balancer, or None; ConfigError as for `refusal`."""
+    ask = getattr(get(name), "notice", None)
+    return None if ask is None else _asked(name, ask, weights, size)
+
+
+def slots(name: str, weights: Sequence[int], size: int | None) -> int:
+    """How many 16-bit words a table for these weights takes; a balancer that does not say so builds one.
+
+    ConfigError if there is no such balancer, or if it fails.
+    """
+    chosen = get(name)
+    ask = getattr(chosen, "slots", None)
+    if ask is not None:
+        return int(_asked(name, ask, weights, size))
+    targets = [Target(id_, weight, id_.to_bytes(18)) for id_, weight in enumerate(weights, start=1)]
+    return len(build(name, targets, size=size).slots)
+
+
+def _asked(
+    name: str, ask: Callable[[Sequence[int], int | None], Any], weights: Sequence[int], size: int | None
+) -> Any:
+    try:
+        return ask(weights, size)
+    except Exception as error:
+        raise ConfigError(
+            f"it failed with {type(error).__name__}: {error}", where=f"balancer {name!r}"
+        ) from error
 
 
 def wrong(table: object, targets: Sequence[Target]) -> str | None:

@@ -1,0 +1,54 @@
+"""Type errors of the model as ConfigErrors: msgspec's message, its path, and a remedy where one is known."""
+
+from __future__ import annotations
+
+import re
+from difflib import get_close_matches
+from typing import Any
+
+import msgspec
+
+from ebpfmesh.errors import ConfigError
+
+_PATH = re.compile(r"^(?P<what>.*?)(?: - at `(?P<path>[^`]*)`)?$", re.DOTALL)
+_UNKNOWN = re.compile(r"Object contains unknown field `(?P<field>.*)`$", re.DOTALL)
+_MISSING = re.compile(r"Object missing required field `(?P<field>.*)`$", re.DOTALL)
+
+
+def invalid(value: Any, model: type[msgspec.Struct], where: str) -> ConfigError | None:
+    """The first thing about an object built in Python that the types of its model do not allow, or None.
+
+    Constructing a Struct checks no types; this does, by taking it apart and reading it again.
+    """
+    try:
+        msgspec.convert(msgspec.to_builtins(value), model)
+    except msgspec.ValidationError as error:
+        return translated(error, where)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        return ConfigError(str(error), where=where)
+    return None
+
+
+def translated(error: msgspec.ValidationError, where: str = "$", fields: tuple[str, ...] = ()) -> ConfigError:
+    """A ValidationError as a ConfigError whose path begins with ``where`` and ends with the field.
+
+    ``fields`` are the known names, of which the nearest is suggested for an unknown one.
+    """
+    match = _PATH.match(str(error))
+    what, path = (match["what"], match["path"] or "$") if match else (str(error), "$")
+    path = where + path.removeprefix("$")
+    remedy = ""
+    if unknown := _UNKNOWN.match(what):
+        near = get_close_matches(unknown["field"], fields, n=1)
+        what = f"there is no field {unknown['field']!r}"
+        path = f"{path}.{unknown['field']}"
+        remedy = (
+            f"did you mean {near[0]!r}?"
+            if near
+            else "remove it, or see the documentation for the fields there are"
+        )
+    elif missing := _MISSING.match(what):
+        what, path = "it is missing", f"{path}.{missing['field']}"
+    else:
+        what = what[:1].lower() + what[1:].replace("`", "")
+    return ConfigError(what, where=path, remedy=remedy)
