@@ -17,7 +17,7 @@ from ebpfmesh.policy.address import Endpoint
 from ebpfmesh.policy.index import Index, Scope
 from ebpfmesh.policy.invalid import invalid
 from ebpfmesh.policy.model import Config, Service
-from ebpfmesh.policy.service_check import Parsed, check_alone
+from ebpfmesh.policy.service_check import check_alone
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
@@ -98,10 +98,9 @@ def check_service(service: Service, index: Index, where: str = "") -> list[EbpfM
 
 
 def _types(config: Config) -> ConfigError | None:
-    if not isinstance(config.services, tuple):
-        return ConfigError(
-            f"it is {type(config.services).__name__}, not a tuple of services", where="$.services"
-        )
+    services: object = config.services  # built in Python, it may be anything
+    if not isinstance(services, tuple):
+        return ConfigError(f"it is {type(services).__name__}, not a tuple of services", where="$.services")
     return invalid(msgspec.structs.replace(config, services=()), Config, "$")
 
 
