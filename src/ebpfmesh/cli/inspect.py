@@ -4,37 +4,37 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from ebpfmesh.cli.output import plural, print_json, table
 
 if TYPE_CHECKING:
     from ebpfmesh.layout import Layout
     from ebpfmesh.spec import MapSpec, ObjectSpec, ProgramSpec, VariableSpec
 
-__all__ = ["add_parser", "run"]
+__all__ = ["add_arguments", "run"]
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add the command to ``subparsers`` of argparse; its defaults carry ``run``."""
-    parser: argparse.ArgumentParser = subparsers.add_parser(
-        "inspect", help="show what a BPF object holds", description=__doc__.partition(": ")[2]
-    )
-    parser.add_argument("object", metavar="OBJECT", help="a .bpf.o file made by clang -target bpf")
-    parser.add_argument("--json", action="store_true", help="for machines")
-    parser.set_defaults(run=run)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """OBJECT and --json."""
+    parser.add_argument("object", type=Path, metavar="OBJECT", help="a .bpf.o file made by clang -target bpf")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
-def run(args: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> int:
     """Print programs, maps, global variables, licence and size. Errors: SpecError if it is no BPF object."""
     from ebpfmesh.spec import ObjectSpec
 
-    spec = ObjectSpec.from_file(args.object)
-    if args.json:
-        import json
-
-        sys.stdout.write(json.dumps(_document(spec), indent=2) + "\n")
+    spec = ObjectSpec.from_file(arguments.object)
+    if arguments.json:
+        print_json(_document(spec))
     else:
         # names come from the file, which may be anybody's: none of them may steer the terminal
-        lines = ["".join(c if c.isprintable() else "?" for c in line) for line in _lines(spec, args.object)]
+        lines = [
+            "".join(c if c.isprintable() else "?" for c in line) for line in _lines(spec, arguments.object)
+        ]
         sys.stdout.write("\n".join(lines) + "\n")
     return 0
 
@@ -106,37 +106,48 @@ def _flags(map: MapSpec) -> list[str]:
     return [flag.name or hex(flag) for flag in map.flags]
 
 
-def _entries(count: int) -> str:
-    if not count:
-        return "size set at load"
-    return "1 entry" if count == 1 else f"{count} entries"
-
-
-def _lines(spec: ObjectSpec, path: str) -> list[str]:
-    lines = [f"{path}: {spec.size} bytes, licence {spec.license or 'not given'}", f"sha256 {spec.sha256}"]
-    programs = [_program_row(program) for program in spec.programs.values()]
-    lines += ["", f"programs: {len(programs)}", *_columns(programs)]
-    lines += ["", f"maps: {len(spec.maps)}"]
+def _lines(spec: ObjectSpec, path: Path) -> list[str]:
+    lines = [f"{path}: {spec.size} bytes, licence {spec.license or 'not given'}", f"sha256 {spec.sha256}", ""]
+    lines += [plural(len(spec.programs), "program")]
+    lines += _table(
+        ("program", "section", "type", "attach type", "instructions", ""), spec.programs, _program_row
+    )
+    lines += [plural(len(spec.maps), "map")]
     for map in spec.maps.values():
         lines += _map_lines(map, "  ")
-    variables = [_variable_row(variable) for variable in spec.variables.values()]
-    return [*lines, "", f"global variables: {len(variables)}", *_columns(variables)]
+    lines += ["", plural(len(spec.variables), "global variable")]
+    return lines + _table(("variable", "section", "offset", "bytes", "type"), spec.variables, _variable_row)
 
 
-def _program_row(program: ProgramSpec) -> list[str]:
+def _table(
+    header: tuple[str, ...], specs: Mapping[str, Any], row: Callable[[Any], list[object]]
+) -> list[str]:
+    if not specs:
+        return [""]
+    return [*(f"  {line}" for line in table(header, [row(spec) for spec in specs.values()]).splitlines()), ""]
+
+
+def _capacity(entries: int) -> str:
+    if not entries:
+        return "size set at load"
+    return "1 entry" if entries == 1 else f"{entries} entries"
+
+
+def _program_row(program: ProgramSpec) -> list[object]:
     return [
         program.name,
         program.section,
-        program.type.name if program.type is not None else "unknown section",
-        program.attach_type.name if program.attach_type is not None else "-",
-        f"{program.instructions} instructions" + ("" if program.autoload else ", loaded on request only"),
+        "unknown section" if program.type is None else program.type.name,
+        "-" if program.attach_type is None else program.attach_type.name,
+        program.instructions,
+        "" if program.autoload else "loaded on request only",
     ]
 
 
 def _map_lines(map: MapSpec, indent: str) -> list[str]:
     notes = [
         map.type.name,
-        _entries(map.max_entries),
+        _capacity(map.max_entries),
         *_flags(map),
     ]
     notes += ["pinned by name"] if map.pinning else []
@@ -147,14 +158,6 @@ def _map_lines(map: MapSpec, indent: str) -> list[str]:
     return lines + (_map_lines(map.inner, f"{indent}  ") if map.inner else [])
 
 
-def _variable_row(variable: VariableSpec) -> list[str]:
-    place = f"{variable.section}+{variable.offset}"
-    return [variable.name, place, f"{variable.size} bytes", variable.layout.format if variable.layout else ""]
-
-
-def _columns(rows: list[list[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
+def _variable_row(variable: VariableSpec) -> list[object]:
+    layout = variable.layout.format if variable.layout else ""
+    return [variable.name, variable.section, variable.offset, variable.size, layout]

@@ -84,7 +84,7 @@ class VariableSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DataSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """A section of global data, which libbpf makes an array map of one element: its ``initial`` bytes, empty for ``.bss``."""
+    """A section of global data, one array map to libbpf: its ``initial`` bytes, empty for ``.bss``."""
 
     name: str
     size: int
