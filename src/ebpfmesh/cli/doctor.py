@@ -141,10 +141,11 @@ def _capabilities() -> Iterator[Finding]:
 def _bpffs(run_root: Path, asked: Path | None) -> Finding:
     from ebpfmesh.lowlevel.capabilities import missing
     from ebpfmesh.ownership import bpffs
+    from ebpfmesh.pin import on_bpffs
 
     remedy = f"as root: mount -t bpf bpf {asked or bpffs.USUAL}"
     if asked is not None:
-        mounted = bpffs.on_bpffs(asked)
+        mounted = on_bpffs(asked)
         return (
             Finding("ok", "bpffs", str(asked))
             if mounted

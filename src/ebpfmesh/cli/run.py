@@ -8,12 +8,14 @@ import os
 import signal
 from contextlib import aclosing, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ebpfmesh.errors import EbpfMeshError
 
 if TYPE_CHECKING:
-    from ebpfmesh.mesh import Mesh
+    from collections.abc import AsyncGenerator
+
+    from ebpfmesh.mesh import Changed, Mesh, Refused
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -99,7 +101,8 @@ class Agent:
     async def _follow(self) -> None:
         from ebpfmesh.mesh import Changed
 
-        async with aclosing(self.mesh.watch(self.file)) as events:
+        stream = cast("AsyncGenerator[Changed | Refused, None]", self.mesh.watch(self.file))
+        async with aclosing(stream) as events:
             async for event in events:
                 if isinstance(event, Changed):
                     await self._applied(event.plan)

@@ -13,14 +13,14 @@ from ebpfmesh.errors import ConfigError, EbpfMeshError
 if TYPE_CHECKING:
     from ebpfmesh.policy.model import Config
 
-_Signature = tuple[int, int, int, int]
-_ABSENT: _Signature = (0, 0, 0, 0)
+_Signature = tuple[int, ...]
+_ABSENT: _Signature = ()
 
 
 class FileSource:
     """A TOML file at ``path``, looked at every ``interval`` seconds.
 
-    A file is taken to have changed when its device, inode, time of change in nanoseconds or size differs, links
+    A file is taken to have changed when its device, inode, times of change in nanoseconds or size differ, links
     followed: so a rename over it (editors), a swapped symbolic link (Kubernetes), a truncation and a touch are all
     seen. It is read once it looks the same twice in a row, which keeps most half-written files away; one that is
     read half anyway is an error now and a configuration as soon as the rest is there.
@@ -66,7 +66,7 @@ class FileSource:
             found = self.path.stat()
         except OSError:
             return _ABSENT
-        return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
+        return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size
 
     def _content(self) -> bytes:
         """What the file holds; for one that cannot be read a marker of the reason, which is no TOML."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ebpfmesh.errors import CapabilityError, HostError, KernelError
 from ebpfmesh.ownership.mount import mount_bpffs, mounts, unmount
+from ebpfmesh.pin import on_bpffs
 
 USUAL = Path("/sys/fs/bpf")
 
@@ -22,15 +23,6 @@ def own_mount_point(run_root: Path) -> Path:
 def is_mounted(point: Path) -> bool:
     """Whether a bpffs is mounted exactly at ``point``, and not hidden by another mount over it."""
     return point.resolve() in [mount.point for mount in mounts("bpf")] and on_bpffs(point)
-
-
-def on_bpffs(path: Path) -> bool:
-    """Whether ``path`` is a directory in a bpffs: what the mount table says of the device, as that of the path does."""
-    try:
-        device = path.stat().st_dev
-    except OSError:
-        return False
-    return f"{os.major(device)}:{os.minor(device)}" in [mount.device for mount in mounts("bpf")]
 
 
 def find(run_root: Path, preferred: Path | None = None) -> Path | None:
@@ -103,7 +95,7 @@ def pinned_names(run_root: Path, asked: Path | None = None) -> list[str]:
 
     Errors: HostError if one may not be read.
     """
-    found = set()
+    found: set[str] = set()
     for point in filter(None, (asked, USUAL, own_mount_point(run_root))):
         try:
             found.update(entry.name for entry in (point / "ebpfmesh").iterdir())

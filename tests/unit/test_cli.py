@@ -1,0 +1,368 @@
+"""The command line without root: what a newcomer types first, and types wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import ebpfmesh.errors
+from ebpfmesh.cli.main import COMMANDS, main, one_line
+from ebpfmesh.cli.output import plural, size, table
+from ebpfmesh.errors import ConfigError
+from ebpfmesh.ownership import Lock, RunDirectory
+
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(ebpfmesh.errors.__file__).parents[1])}
+
+GOOD = """
+name = "demo"
+cgroup = "/demo"
+
+[[services]]
+name = "web"
+addresses = ["10.96.0.10:80"]
+backends = ["127.0.0.1:8001", { address = "127.0.0.1:8002", weight = 3 }]
+"""
+
+WRONG = """
+name = "demo"
+cgroup = "/demo"
+
+[[services]]
+name = "web"
+addresses = ["10.96.0.10:99999"]
+backends = ["127.0.0.1"]
+"""
+
+
+@pytest.fixture
+def good(tmp_path: Path) -> Path:
+    file = tmp_path / "mesh.toml"
+    file.write_text(GOOD)
+    return file
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> list[str]:
+    """Options under which no mesh of this host is seen."""
+    return ["--run-root", str(tmp_path / "run")]
+
+
+def ebpfmesh(*words: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "ebpfmesh", *map(str, words)],
+        env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=60, **options,
+    )  # type: ignore[call-overload, no-any-return]  # fmt: skip
+
+
+# --- usage ---------------------------------------------------------------------------------------------------
+
+
+def test_help_names_every_command_and_loads_none_of_them() -> None:
+    script = (
+        "import sys\nfrom ebpfmesh.cli.main import main\n"
+        "try:\n main(['--help'])\nexcept SystemExit: pass\n"
+        "heavy = {'msgspec', 'structlog', 'elftools', 'ebpfmesh.lowlevel.libbpf', 'asyncio'} & set(sys.modules)\n"
+        "print('heavy', sorted(heavy))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=ENVIRONMENT, capture_output=True, text=True, check=True
+    )
+    for command in COMMANDS:
+        assert f"    {command} " in done.stdout
+    assert "heavy []" in done.stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_has_its_own_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([command, "--help"])
+    assert caught.value.code == 0
+    assert f"usage: ebpfmesh {command}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["frobnicate"],
+        ["run"],
+        ["check"],
+        ["check", "a", "b"],
+        ["status", "--colour"],
+        ["stop", "--timeout", "x"],
+    ],
+)
+def test_wrong_usage_is_exit_status_2(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(words)
+    assert caught.value.code == 2
+    assert "usage: ebpfmesh" in capsys.readouterr().err
+
+
+def test_the_version_names_libbpf_too(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["--version"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out.startswith("ebpfmesh ")
+
+
+def test_common_options_are_taken_before_and_after_the_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words in (
+        ["--run-root", str(tmp_path / "x"), "status", "demo"],
+        ["status", "demo", "--run-root", str(tmp_path / "x")],
+    ):
+        assert main(words) == 1
+        assert str(tmp_path / "x") in capsys.readouterr().err
+
+
+def test_a_reader_that_goes_away_is_no_error(good: Path) -> None:
+    done = subprocess.run(
+        f"{sys.executable} -m ebpfmesh check --json {good} | true; echo ${{PIPESTATUS[0]}}",
+        shell=True, executable="/bin/bash", env=ENVIRONMENT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.strip() == "0"
+    assert done.stderr == ""
+
+
+# --- errors --------------------------------------------------------------------------------------------------
+
+
+def test_an_error_is_one_line_without_a_traceback(tmp_path: Path) -> None:
+    done = ebpfmesh("plan", tmp_path / "absent.toml")
+    assert done.returncode == 1
+    assert done.stderr.startswith("ebpfmesh: error: ")
+    assert str(tmp_path / "absent.toml") in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
+
+
+def test_debug_shows_where_an_error_comes_from(tmp_path: Path) -> None:
+    done = ebpfmesh("--debug", "plan", tmp_path / "absent.toml")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("ebpfmesh: error: ")
+
+
+def test_an_error_of_several_lines_is_printed_as_one() -> None:
+    assert one_line(ConfigError("two\nlines", where="a\tb")) == "a b: two lines"
+
+
+# --- check ---------------------------------------------------------------------------------------------------
+
+
+def test_a_good_file_is_good(good: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(good)]) == 0
+    output = capsys.readouterr()
+    assert "good; 1 service, 2 backends; at most " in output.out
+    assert output.err == ""
+
+
+def test_check_reports_every_problem_with_its_path(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mesh.toml").write_text(WRONG)
+    assert main(["check", str(tmp_path / "mesh.toml")]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert any("$.services[0].addresses[0]" in line for line in lines)
+    assert any("$.services[0].backends[0]" in line for line in lines)
+    assert lines[-1].endswith("2 problems")
+
+
+def test_check_as_json_is_one_object(tmp_path: Path, good: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "--json", str(good)]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["ok"] is True
+    assert 0 < report["memory"] <= report["budget"]
+    good.write_text(WRONG)
+    assert main(["check", "--json", str(good)]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert report["ok"] is False
+    assert [sorted(problem) for problem in report["problems"]] == [["remedy", "what", "where"]] * 2
+
+
+def test_check_holds_the_memory_against_the_budget(good: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    good.write_text('memory_budget = "1KiB"\n' + GOOD)
+    assert main(["check", str(good)]) == 1
+    assert "$.memory_budget" in capsys.readouterr().err
+
+
+def test_check_tells_what_a_schedule_rounds(good: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    good.write_text(
+        GOOD.replace(
+            '{ address = "127.0.0.1:8002", weight = 3 }', '{ address = "127.0.0.1:8002", weight = 65521 }'
+        )
+        + 'balance = "weighted-round-robin"\n'
+    )
+    assert main(["check", str(good)]) == 0
+    assert "note: $.services[0].balance" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"name = ",
+        b"\xff\xfe",
+        b"\0",
+        b"[[services]]",
+        b'name = "demo"\ncgroup = "/x"\ncolour = 3',
+        b'name = 3\ncgroup = "/x"',
+    ],
+)
+def test_a_wrong_file_is_one_clear_problem(
+    content: bytes, good: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good.write_bytes(content)
+    assert main(["check", str(good)]) == 1
+    error = capsys.readouterr().err
+    assert str(good) in error
+    assert "Traceback" not in error
+    assert len(error.splitlines()) == 2
+
+
+def test_a_directory_and_an_absent_file_are_problems(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in (tmp_path, tmp_path / "absent"):
+        assert main(["check", str(path)]) == 1
+        assert str(path) in capsys.readouterr().err
+
+
+# --- meshes by name ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["status", "stop", "cleanup"])
+def test_without_a_mesh_there_is_nothing_to_name(
+    command: str, empty: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, *empty]) == 1
+    assert "there is no mesh on this host" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["status", "stop", "cleanup"])
+@pytest.mark.parametrize("name", ["../etc", "/", "a/b", ".."])
+def test_a_name_that_would_leave_the_directory_is_refused(
+    command: str, name: str, empty: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, name, *empty]) == 1
+    assert "is no name of an agent" in capsys.readouterr().err
+
+
+def test_several_meshes_have_to_be_named(
+    tmp_path: Path, empty: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    locks = [Lock.take(RunDirectory(name, tmp_path / "run")) for name in ("one", "two")]
+    with pytest.raises(SystemExit) as caught:
+        main(["status", *empty])
+    assert caught.value.code == 2
+    assert "name one: one, two" in capsys.readouterr().err
+    for lock in locks:
+        lock.release(remove=True)
+
+
+def test_plan_of_a_mesh_that_does_not_run_says_all_is_new(
+    good: Path, empty: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plan", str(good), *empty]) == 0
+    output = capsys.readouterr()
+    assert "all of it would be new" in output.err
+    assert "web" in output.out
+
+
+def test_plan_as_json_is_one_object(good: Path, empty: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "--json", str(good), *empty]) == 0
+    assert isinstance(json.loads(capsys.readouterr().out), dict)
+
+
+def test_plan_of_a_wrong_file_is_refused(
+    good: Path, empty: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    good.write_text(WRONG)
+    assert main(["plan", str(good), *empty]) == 1
+    assert "$.services[0]" in capsys.readouterr().err
+
+
+# --- without root --------------------------------------------------------------------------------------------
+
+
+def as_nobody(*words: str) -> subprocess.CompletedProcess[str]:
+    """The command as an unprivileged user; modules are loaded before the change, which may not read them after it."""
+    script = (
+        "import os, sys, json, asyncio, tomllib, msgspec, structlog\n"
+        "import ebpfmesh.mesh, ebpfmesh.cli.run, ebpfmesh.cli.status, ebpfmesh.cli.doctor, ebpfmesh.cli.stop\n"
+        "import ebpfmesh.cli.cleanup, ebpfmesh.policy.toml, ebpfmesh.cli.agent, ebpfmesh.cli.logs, ebpfmesh.ownership\n"
+        "import ebpfmesh.objects, ebpfmesh.spec, ebpfmesh.hooks, ebpfmesh.maps, ebpfmesh.ownership.cleanup, traceback\n"
+        "from ebpfmesh import features; features.every()\n"
+        "from ebpfmesh.lowlevel import libbpf; libbpf.lib()\n"
+        "from ebpfmesh.cli.main import main\n"
+        "if os.geteuid() == 0: os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+        "sys.exit(main(sys.argv[1:]))"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", script, *words],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd="/",
+    )
+
+
+def test_run_without_root_is_one_clear_error(good: Path, tmp_path: Path) -> None:
+    for directory in (tmp_path, *tmp_path.parents[:3]):
+        if directory.stat().st_uid == os.geteuid():
+            directory.chmod(directory.stat().st_mode | 0o055)
+    done = as_nobody("run", str(good), "--run-root", "/run/ebpfmesh-nobody")
+    assert done.returncode == 1
+    assert done.stderr.startswith("ebpfmesh: error: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_doctor_without_root_says_what_is_missing_and_to_run_it_as_root() -> None:
+    done = as_nobody("doctor")
+    assert done.returncode == 1
+    assert "missing CAP_BPF" in done.stdout
+    assert "run as root" in done.stdout
+    assert "Traceback" not in done.stderr
+    assert "a mesh cannot run here as it is" in done.stdout
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the run directory must be root's")
+def test_status_of_root_s_mesh_without_root_is_one_clear_error(tmp_path: Path) -> None:
+    for directory in (tmp_path, *tmp_path.parents[:3]):
+        directory.chmod(directory.stat().st_mode | 0o055)
+    lock = Lock.take(RunDirectory("demo", tmp_path / "run"))
+    done = as_nobody("status", "demo", "--run-root", str(tmp_path / "run"))
+    lock.release(remove=True)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "run as root" in done.stderr
+
+
+# --- output --------------------------------------------------------------------------------------------------
+
+
+def test_a_table_aligns_text_left_and_numbers_right() -> None:
+    assert (
+        table(["NAME", "N"], [["a", 5], ["long-name", 12345]])
+        == "NAME           N\na              5\nlong-name  12345"
+    )
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (5 << 20, "5.0 MiB"), (3 << 40, "3072.0 GiB")],
+)
+def test_sizes_are_readable(count: int, text: str) -> None:
+    assert size(count) == text
+
+
+def test_one_is_singular() -> None:
+    assert (plural(1, "map"), plural(0, "map"), plural(2, "map")) == ("1 map", "0 maps", "2 maps")
