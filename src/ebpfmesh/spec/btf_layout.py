@@ -59,6 +59,9 @@ class LayoutReader:
                 return self._integer(type, name)
             case Kind.PTR:
                 return Int(8, name="void *")
+            case Kind.ENUM if type.size == 8:
+                # clang before 15 has no ENUM64 and cuts the enumerators to 32 bits: better none than wrong ones
+                return Int(8, signed=type.flag, name=f"enum {type.name}".rstrip())
             case Kind.ENUM | Kind.ENUM64:
                 return Enum(type.size, self.btf.enumerators(type), signed=type.flag, name=type.name)
             case Kind.ARRAY:
