@@ -5,13 +5,18 @@ from __future__ import annotations
 import os
 import platform
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ebpfmesh.testing import NetNs, PrivateCgroup, private_bpffs, private_cgroup, private_netns
+from ebpfmesh.testing import NetNs, PrivateCgroup, compile_bpf, private_bpffs, private_cgroup, private_netns
 from ebpfmesh.testing.leaks import no_leaks
+
+if TYPE_CHECKING:
+    from ebpfmesh.objects import Objects
 
 REQUIRED = os.environ.get("EBPFMESH_REQUIRE_KERNEL") == "1"
 EXPECTED_ABSENT = {
@@ -79,3 +84,19 @@ def bpffs(_leaks_fail: None) -> Iterator[Path]:
     """The directory of a BPF file system of this test alone."""
     with private_bpffs() as made:
         yield made
+
+
+@pytest.fixture
+def load(_leaks_fail: None) -> Iterator[Callable[..., Objects]]:
+    """load(C text, **options): its programs and maps, closed at the end; options are those of objects.load()."""
+    from ebpfmesh import objects
+    from ebpfmesh.spec import ObjectSpec
+
+    with ExitStack() as loaded:
+
+        def make(source: str, **options: Any) -> Objects:
+            return loaded.enter_context(
+                objects.load(ObjectSpec.from_bytes(compile_bpf(source), name="test"), **options)
+            )
+
+        yield make

@@ -10,7 +10,7 @@ from ebpfmesh.features.feature import Feature, State
 from ebpfmesh.features.throwaway import throwaway_cgroup, throwaway_netns
 from ebpfmesh.features.trial import UNKNOWN_TO_KERNEL, closing, partial, trial
 from ebpfmesh.lowlevel import attach, netns
-from ebpfmesh.lowlevel.libbpf import call, ffi
+from ebpfmesh.lowlevel.libbpf import call, ffi, opts
 
 _CONNECT4, _SK_LOOKUP, _XDP, _SK_MSG_VERDICT, _SK_SKB_VERDICT, _TCX_INGRESS = 10, 36, 37, 7, 38, 46
 _LO = 1  # the index of lo in a new namespace
@@ -66,6 +66,28 @@ def _xdp_link() -> State:
                 namespace, lambda: attach.link_create(loaded, _LO, _XDP, _XDP_GENERIC, what="an XDP link")
             )
             os.close(link)
+
+    return trial(attempt)
+
+
+def _xdp() -> State:
+    def attempt() -> None:
+        with throwaway_netns() as namespace, closing(program.load(program.XDP, _XDP)) as loaded:
+            netns.inside(
+                namespace,
+                lambda: call(
+                    "bpf_xdp_attach", _LO, loaded, _XDP_GENERIC, ffi.NULL, what="XDP over rtnetlink"
+                ),
+            )
+
+    return trial(attempt)
+
+
+def _clsact() -> State:
+    def attempt() -> None:
+        with throwaway_netns() as namespace:
+            hook = opts("bpf_tc_hook", ifindex=_LO, attach_point=1)
+            netns.inside(namespace, lambda: call("bpf_tc_hook_create", hook, what="a clsact qdisc"))
 
     return trial(attempt)
 
@@ -146,6 +168,8 @@ _HOOKS = (
 )
 
 FEATURES = (
+    Feature("clsact", "TC filters at both directions of an interface", "1f211a1b929c", "4.5", _clsact),
+    Feature("xdp", "XDP at an interface of any driver", "b5cdae3291f7", "4.12", _xdp),
     Feature("cgroup_link", "links at cgroup hooks", "af6eea57437a", "5.7", _cgroup_link),
     Feature(
         "cgroup_anchors", "an order among programs of a cgroup hook", "1209339844601", "6.17", _cgroup_anchors
@@ -166,7 +190,7 @@ FEATURES = (
         _query_link_ids,
     ),
     *(
-        Feature(f"hook_{name}", description, commit, minimum, partial(_cgroup_hook, kind, attach_type))
+        Feature(name, description, commit, minimum, partial(_cgroup_hook, kind, attach_type))
         for name, kind, attach_type, commit, minimum, description in _HOOKS
     ),
 )

@@ -82,13 +82,13 @@ def _fentry() -> State:
 
 FEATURES = (
     Feature("btf", "the kernel's own types, for CO-RE", "341dfcf8d78e", "5.4", _btf),
-    Feature("sk_storage_in_sock_addr", "socket storage at connect() and sendmsg()", "fb85c4a730af", "5.3",
+    Feature("sk_storage_sock_addr", "socket storage at connect() and sendmsg()", "fb85c4a730af", "5.3",
             partial(_helper, program.SOCK_ADDR, _SK_STORAGE_GET)),
-    Feature("netns_cookie_in_sock_addr", "which namespace a connect() is in", "f318903c0bf4", "5.7",
+    Feature("netns_cookie_sock_addr", "which namespace a connect() is in", "f318903c0bf4", "5.7",
             partial(_helper, program.SOCK_ADDR, _NETNS_COOKIE)),
-    Feature("netns_cookie_in_sockops", "which namespace a connection is in", "6cf1770d63dd", "5.15",
+    Feature("netns_cookie_sockops", "which namespace a connection is in", "6cf1770d63dd", "5.15",
             partial(_helper, program.SOCK_OPS, _NETNS_COOKIE)),
-    Feature("tcp_sock_in_sockops", "reading tcp_sock at connection events", "af7ec1383361", "5.9",
+    Feature("tcp_sock_sockops", "reading tcp_sock at connection events", "af7ec1383361", "5.9",
             partial(_helper, program.SOCK_OPS, _SKC_TO_TCP_SOCK)),
     Feature("set_retval", "choosing the errno of a refused call", "b44123b4a3dc", "5.18",
             partial(_helper, program.SOCK_ADDR, _SET_RETVAL)),
