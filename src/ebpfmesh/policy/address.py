@@ -17,6 +17,8 @@ from ebpfmesh.errors import ConfigError
 V4_MAPPED = bytes(10) + b"\xff\xff"
 """The first 12 bytes of a v4-mapped address, ::ffff:0:0/96."""
 
+_V4 = int(AF_INET)  # an enum's member is converted at each call
+
 _KEPT = 1 << 17  # 10,000 services of 10 backends are parsed once; some 30 MB when full
 
 
@@ -57,6 +59,18 @@ def parse(text: str) -> Endpoint:
     ConfigError without a path when it is not an address with a port, or one that nothing can be connected to:
     unspecified, multicast, broadcast, link-local IPv6 (which needs an interface), or with a zone id.
     """
+    host, _, port_text = text.rpartition(":")
+    # The usual case in few steps: 100,000 backends are parsed when a large mesh starts.
+    try:
+        v4, port = inet_pton(_V4, host), _port(port_text)
+        if port and 0 < v4[0] < 224:
+            return Endpoint(V4_MAPPED + v4, port)
+    except (OSError, ValueError):
+        pass
+    return _read(text)
+
+
+def _read(text: str) -> Endpoint:
     host, colon, port_text = text.rpartition(":")
     if not colon:
         raise ConfigError(f"{text!r} has no port", remedy='write "10.96.0.10:80" or "[fd00::1]:80"')
@@ -69,8 +83,6 @@ def parse(text: str) -> Endpoint:
         raise ConfigError(f"{text!r} is IPv6 without brackets", remedy='write "[fd00::1]:80"')
     else:
         packed = V4_MAPPED + _v4(host, text)
-        if 0 < packed[12] < 224:
-            return Endpoint(packed, port)
     reason = unusable(packed)
     if reason:
         raise ConfigError(f"{text!r} {reason}")

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import re
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
 from ebpfmesh.errors import ConfigError
+from ebpfmesh.policy.model import Balance, Service
 
 _PATH = re.compile(r"^(?P<what>.*?)(?: - at `(?P<path>[^`]*)`)?$", re.DOTALL)
 _UNKNOWN = re.compile(r"Object contains unknown field `(?P<field>.*)`$", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(?P<field>.*)`$", re.DOTALL)
+
+CHOICES = {
+    field: tuple(get_args(hint))
+    for model in (Service, Balance)
+    for field, hint in get_type_hints(model).items()
+    if get_origin(hint) is Literal
+}
+"""The values of each field that has a choice of names."""
 
 
 def invalid(value: Any, model: type[msgspec.Struct], where: str) -> ConfigError | None:
@@ -51,4 +60,7 @@ def translated(error: msgspec.ValidationError, where: str = "$", fields: tuple[s
         what, path = "it is missing", f"{path}.{missing['field']}"
     else:
         what = what[:1].lower() + what[1:].replace("`", "")
+        choices = CHOICES.get(path.rpartition(".")[2], ())
+        if choices and what.startswith("invalid enum value"):
+            remedy = f"one of: {', '.join(choices)}"
     return ConfigError(what, where=path, remedy=remedy)

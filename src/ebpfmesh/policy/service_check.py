@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from operator import attrgetter
-from typing import NamedTuple, get_args
+from typing import NamedTuple
 
 from ebpfmesh.engine.balance import registry
 from ebpfmesh.errors import ConfigError, EbpfMeshError
 from ebpfmesh.policy.address import V4_MAPPED, Endpoint, parse
-from ebpfmesh.policy.invalid import invalid
-from ebpfmesh.policy.model import Balance, Protocol, Refusal, Service
+from ebpfmesh.policy.invalid import CHOICES, invalid
+from ebpfmesh.policy.model import Balance, Service
 
 MAX_BACKENDS = 65535
 
 _ADDRESS, _WEIGHT, _DRAINING = attrgetter("address"), attrgetter("weight"), attrgetter("draining")
-
-_KEYS = ("workload", "source-address", "destination", "mark")
 
 
 class Parsed(NamedTuple):
@@ -195,8 +193,8 @@ def _name_problem(name: str) -> str | None:
 
 
 def _balance_problem(balance: Balance, weights: Sequence[int]) -> tuple[str, str, str] | None:
-    if balance.key not in _KEYS:
-        return ".key", f"{balance.key!r} cannot be hashed", f"one of: {', '.join(_KEYS)}"
+    if balance.key not in CHOICES["key"]:
+        return ".key", f"{balance.key!r} cannot be hashed", f"one of: {', '.join(CHOICES['key'])}"
     try:
         reason = registry.refusal(balance.name, weights, balance.table)
     except ConfigError as error:
@@ -209,14 +207,15 @@ def _choices(
     protocol: str, namespace: str | None, no_backend: str, on_error: str, removed: str
 ) -> tuple[tuple[str, str, str], ...]:
     found = []
-    for field, value, choices in (
-        ("protocol", protocol, get_args(Protocol)),
-        ("no_backend", no_backend, get_args(Refusal)),
-        ("on_error", on_error, ("fail_closed", "fail_open")),
-        ("removed_backends", removed, ("finish", "destroy")),
-    ):
-        if value not in choices:
-            found.append((field, f"{value!r} is not known", f"one of: {', '.join(choices)}"))
+    given = {
+        "protocol": protocol,
+        "no_backend": no_backend,
+        "on_error": on_error,
+        "removed_backends": removed,
+    }
+    for field, value in given.items():
+        if value not in CHOICES[field]:
+            found.append((field, f"{value!r} is not known", f"one of: {', '.join(CHOICES[field])}"))
     if namespace is not None and (not namespace.startswith("/") or "\0" in namespace):
         found.append(("namespace", f"{namespace!r} is no absolute path", 'write "/run/netns/NAME"'))
     return tuple(found)
