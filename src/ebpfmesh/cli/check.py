@@ -78,19 +78,13 @@ def examine(file: Path) -> Report:
 
 def _weigh(config: Config, report: Report) -> None:
     """What balancers cannot give exactly, and memory against the budget."""
-    from ebpfmesh.engine.balance import registry
-    from ebpfmesh.policy.capacity import capacities, need, tables
+    from ebpfmesh.policy.notice import notices
     from ebpfmesh.tiers.connect import memory
 
-    for position, service in enumerate(config.services):
-        for backends in tables(service):
-            weights = [backend.effective_weight for backend in backends]
-            if notice := registry.notice(service.balance.name, weights, service.balance.table):
-                report.notices.append(f"$.services[{position}].balance: {notice}")
+    report.notices = [str(notice) for notice in notices(config)]
     report.budget = config.memory_budget_bytes
-    report.memory = memory.estimate(capacities(config.capacity, need(config)))
     try:
-        memory.check_budget(config)
+        report.memory = memory.check_budget(config)
     except CapacityError as error:
         report.ok = False
         report.problems.append(_problem(error))

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import os
 import platform
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
 from ebpfmesh.errors import EbpfMeshError
+
+if TYPE_CHECKING:
+    from ebpfmesh.features import Feature, State
 
 # What the connect tier's programs and their reconciling use; what else is absent is worth knowing, no fault.
 REQUIRED = frozenset({
@@ -171,22 +173,28 @@ def _jit() -> Finding:
 
 
 def _features() -> Iterator[Finding]:
-    """Each feature by its probe. Without privileges a probe cannot tell, and says why."""
+    """Each feature by its probe; one finding for all where they cannot be probed."""
     from ebpfmesh import features
+    from ebpfmesh.lowlevel.capabilities import missing
 
+    if lacking := missing([*CAPABILITIES, "CAP_SYS_ADMIN"]):
+        text = f"not probed: that takes {', '.join(lacking)}"
+        yield Finding("unknown", "features", text, "run doctor as root")
+        return
     for feature in features.every():
-        state = features.probe(feature.name)
-        name = f"feature {feature.name}"
-        needed = "needed" if feature.name in REQUIRED else "not needed by the connect tier"
-        if state.supported is True:
-            yield Finding("ok", name, feature.description)
-        elif state.supported is False:
-            kind: Literal["missing", "absent"] = "missing" if feature.name in REQUIRED else "absent"
-            text = f"{feature.description}: {state.reason}"
-            yield Finding(
-                kind, name, text, f"Linux {feature.minimum} and later have it, if configured; {needed}"
-            )
-        else:
-            doubt: Literal["unknown", "absent"] = "unknown" if feature.name in REQUIRED else "absent"
-            remedy = "" if os.geteuid() == 0 else "run doctor as root"
-            yield Finding(doubt, name, f"{feature.description}: could not be told: {state.reason}", remedy)
+        yield _feature(feature, features.probe(feature.name))
+
+
+def _feature(feature: Feature, state: State) -> Finding:
+    needed = feature.name in REQUIRED
+    name = f"feature {feature.name}"
+    if state.supported is True:
+        return Finding("ok", name, feature.description)
+    use = "needed" if needed else "not needed by the connect tier"
+    if state.supported is False:
+        remedy = f"Linux {feature.minimum} and later have it, if configured; {use}"
+        return Finding(
+            "missing" if needed else "absent", name, f"{feature.description}: {state.reason}", remedy
+        )
+    text = f"{feature.description}: could not be told: {state.reason}; {use}"
+    return Finding("unknown" if needed else "absent", name, text)

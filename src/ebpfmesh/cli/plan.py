@@ -15,22 +15,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the plan. Errors: those of the file; HostError if what runs may not be read."""
-    from ebpfmesh.policy.plan import diff
-
+    from ebpfmesh.cli.configuration import read
     from ebpfmesh.cli.output import print_json
     from ebpfmesh.ownership import RunDirectory, applied
-    from ebpfmesh.policy import toml
     from ebpfmesh.policy.check import check
-    from ebpfmesh.policy.model import Config
+    from ebpfmesh.policy.plan import diff
 
-    config = toml.read(arguments.file)
+    config = read(arguments.file)
     check(config)
     running = applied.read(RunDirectory(config.name, arguments.run_root))
-    plan = diff(running or Config(name=config.name, cgroup=config.cgroup), config)
+    plan = diff(running, config)
     if arguments.json:
         print_json(plan)
         return 0
     if running is None:
         print(f"no mesh {config.name} is known here; all of it would be new", file=sys.stderr)
-    print(plan if not plan.empty else f"no change: {config.name} is as {arguments.file} says")
+    print(plan)
     return 0

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from ebpfmesh.mesh import Changed, Mesh, Refused
+    from ebpfmesh.policy.plan import Plan
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,10 +41,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run until SIGTERM or SIGINT. Errors: those of the file, of the start, of the name (HeldError)."""
     from ebpfmesh.cli import logs
+    from ebpfmesh.cli.configuration import read
     from ebpfmesh.mesh import Mesh
-    from ebpfmesh.policy import toml
 
-    config = toml.read(arguments.file)
+    config = read(arguments.file)
     logs.configure(debug=arguments.debug, as_json=arguments.json)
     mesh = Mesh(config, run_root=arguments.run_root, bpffs=arguments.bpffs)
     agent = Agent(mesh, arguments)
@@ -110,13 +111,13 @@ class Agent:
                     self._refused(event.error)
 
     async def _reload_on_request(self) -> None:
-        from ebpfmesh.policy import toml
+        from ebpfmesh.cli.configuration import read
 
         while True:
             await self._reload.wait()
             self._reload.clear()
             try:
-                config = await asyncio.to_thread(toml.read, self.file)
+                config = await asyncio.to_thread(read, self.file)
                 plan = await asyncio.to_thread(self.mesh.apply, config)
             except EbpfMeshError as error:
                 self._refused(error)
@@ -139,9 +140,9 @@ class Agent:
         text += f" cgroup {config.cgroup}, process {os.getpid()}"
         self._say("ready", text, name=config.name, services=services, backends=backends, pid=os.getpid())
 
-    async def _applied(self, plan: Any) -> None:
+    async def _applied(self, plan: Plan) -> None:
         await self._record()
-        self._say("applied", f"applied {self.file}: {plan}", plan=plan)
+        self._say("applied", f"applied {self.file}: {plan.summary}", plan=plan)
 
     def _refused(self, error: EbpfMeshError) -> None:
         text = " ".join(str(error).split())

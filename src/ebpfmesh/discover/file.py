@@ -82,7 +82,7 @@ class FileSource:
         from ebpfmesh.policy import toml
 
         try:
-            return toml.read_text(content.decode(), where=str(self.path))
+            return toml.loads(content.decode(), name=str(self.path))
         except UnicodeDecodeError as error:
             return ConfigError(f"it is not UTF-8 at byte {error.start}", where=str(self.path))
         except EbpfMeshError as error:
