@@ -229,7 +229,7 @@ def test_the_sdist_holds_sources_only_and_builds_the_same_wheel(distributions: d
 
     with tarfile.open(distributions["sdist"]) as archive:
         names = [name.partition("/")[2] for name in archive.getnames()]
-    assert not [name for name in names if name.endswith((".bpf.o", "_libbpf.py", ".pyc"))]
+    assert not [name for name in names if name.endswith((".bpf.o", "/_libbpf.py", ".pyc"))]
     assert {"build_tools/bpf_objects.py", "hatch_build.py", "Makefile", "LICENSE"} <= set(names)
     digests = {
         hashlib.sha256(distributions[name].read_bytes()).hexdigest()
