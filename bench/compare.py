@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from bench import agent, servers, wrk
@@ -60,7 +61,7 @@ def compare(settings: Settings, shape: Shape) -> dict[str, Any]:
         for measure in variants.values():  # a first second each: caches, connection tables, CPU frequency
             measure(1.0)
         samples = interleave(
-            {name: (lambda m=measure: m(settings.seconds)) for name, measure in variants.items()},
+            {name: partial(measure, settings.seconds) for name, measure in variants.items()},
             settings.rounds,
             _report,
         )

@@ -32,7 +32,8 @@ def main(arguments: list[str] | None = None) -> int:
             "bench: needs root, to attach programs and to make namespaces: run it with sudo", file=sys.stderr
         )
         return 2
-    signal.signal(signal.SIGTERM, _terminated)  # so that context managers run
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupted)
     output: Path = options.output or (HERE.parent / ".bench" if options.quick else HERE / "results")
     output.mkdir(parents=True, exist_ok=True)
     settings = Settings(
@@ -97,7 +98,10 @@ def _one(scenario: Scenario, settings: Settings, output: Path) -> bool:
     return True
 
 
-def _terminated(_number: int, _frame: object) -> None:
+def _interrupted(_number: int, _frame: object) -> None:
+    """End through every context manager; a second Ctrl-C must not interrupt the cleaning up."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 

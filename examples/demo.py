@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import signal
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -237,10 +238,10 @@ def main() -> int:
             print(f"demo: {what}: {remedy}", file=sys.stderr)
         return 2
     from demo_parts.stage import stage
+    from ebpfmesh.errors import EbpfMeshError
 
-    signal.signal(
-        signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT)
-    )  # so that everything is removed
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupted)
     screen, begin = Screen(), time.monotonic()
     try:
         with stage() as made:
@@ -249,6 +250,9 @@ def main() -> int:
     except KeyboardInterrupt:
         print("\ndemo: interrupted; everything was removed", file=sys.stderr)
         return 130
+    except (EbpfMeshError, OSError, RuntimeError, subprocess.SubprocessError) as error:
+        print(f"\ndemo: {error}", file=sys.stderr)
+        return 1
     screen.account(demo.findings)
     failed = [finding.name for finding in demo.findings if not finding.holds]
     screen.say(
@@ -259,6 +263,13 @@ def main() -> int:
             json.dumps({finding.name: vars(finding) for finding in demo.findings}, indent=1)
         )
     return 1 if failed else 0
+
+
+def interrupted(_number: int, _frame: object) -> None:
+    """End through every `with`; a second Ctrl-C must not interrupt the cleaning up."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -103,7 +104,7 @@ def _first_apply(
         with _empty_mesh(here, size) as mesh:
             starts.append(time.perf_counter() - begin)
             model = msgspec.structs.replace(mesh.config, services=tuple(some))
-            applies.append(_timed(lambda mesh=mesh, model=model: mesh.apply(model)))
+            applies.append(_timed(partial(mesh.apply, model)))
         print(
             f"  {some[-1].balance.name:<12} start {starts[-1]:.3f} s, apply {applies[-1]:.3f} s", flush=True
         )
@@ -130,7 +131,7 @@ def _changes(
 def _put_times(mesh: Mesh, make: Callable[[int], Service], repeats: int) -> list[float]:
     """Milliseconds of each put; the service is made before the clock starts."""
     changed = [make(number) for number in range(repeats)]
-    return [_timed(lambda one=one: mesh.put(one)) * 1e3 for one in changed]
+    return [_timed(partial(mesh.put, one)) * 1e3 for one in changed]
 
 
 def _fewer(one: Service) -> Service:
@@ -151,7 +152,7 @@ def _toml(here: Ground, some: Sequence[Service]) -> float:
 
     path = here.room("toml") / "mesh.toml"
     agent.write_toml(path, here, some)
-    return round(_timed(lambda: toml.read(path)), 3)
+    return round(_timed(partial(toml.read, path)), 3)
 
 
 def _timed(call: Callable[[], object]) -> float:

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import time
+from functools import partial
 from typing import Any
 
 from bench import plots
@@ -24,7 +25,7 @@ def measure(settings: Settings) -> Result:
     """Bars: `import ebpfmesh` adds at most 80 ms to the start of the interpreter."""
     repeats = 3 if settings.quick else 21
     _start("import ebpfmesh")  # byte code is compiled and cached, as an installation does
-    samples = interleave({name: (lambda s=s: _start(s)) for name, s in _STATEMENTS.items()}, repeats)
+    samples = interleave({name: partial(_start, one) for name, one in _STATEMENTS.items()}, repeats)
     bare = Spread.of(samples["bare interpreter"]).median
     added = Spread.of(samples["import ebpfmesh"]).median - bare
     data = {

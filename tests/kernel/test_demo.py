@@ -1,0 +1,169 @@
+"""The demo, run as a person runs it: what it says it saw, and what it leaves behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ebpfmesh.features.cgroup_mount import cgroup2_mount
+
+ROOT = Path(__file__).parents[2]
+DEMO = ROOT / "examples" / "demo.py"
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+
+pytestmark = pytest.mark.kernel
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Any], float]:
+    """One performance for all tests that only look: its output, its account, and how long it took."""
+    account = tmp_path_factory.mktemp("demo") / "account.json"
+    begin = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, str(DEMO), "--account", str(account)],
+        env=ENVIRONMENT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    took = time.monotonic() - begin
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    assert done.stderr == ""
+    return done.stdout, json.loads(account.read_text()), took
+
+
+def test_it_ends_by_itself_in_under_thirty_seconds(played: tuple[str, dict[str, Any], float]) -> None:
+    assert played[2] < 30
+
+
+def test_every_finding_holds_and_is_printed(played: tuple[str, dict[str, Any], float]) -> None:
+    output, account, _ = played
+    assert [name for name, finding in account.items() if not finding["holds"]] == []
+    for finding in account.values():
+        assert f"ok      {finding['text']}\n" in output
+    assert "FAILED" not in output
+
+
+def test_the_account_is_of_real_work(played: tuple[str, dict[str, Any], float]) -> None:
+    _, account, _ = played
+    assert account["attached"]["value"] == 10
+    assert account["spread"]["value"] == 42
+    assert account["requests"]["value"] > 500
+    assert account["orphaned"]["value"] > 50  # answered while no agent ran
+    assert account["returned"]["value"] > 50
+    assert account["kept"]["value"] > 100
+    assert account["removed"]["value"] == 0
+    assert account["left"]["value"] == 0
+
+
+def test_what_was_attached_is_listed_with_hook_program_and_link(
+    played: tuple[str, dict[str, Any], float],
+) -> None:
+    listed = re.findall(r"^ {4}(\S+) +(\S+) +program \d+, link \d+$", played[0], re.M)
+    assert len(listed) == 10
+    assert ("cgroup/connect4", "connect4") in listed
+
+
+def test_without_a_terminal_each_act_prints_its_table_once_and_no_escapes(
+    played: tuple[str, dict[str, Any], float],
+) -> None:
+    output = played[0]
+    assert "\x1b" not in output
+    tables = re.findall(r"^ {4}a +.* ([\d,]+) requests", output, re.M)
+    counts = [int(count.replace(",", "")) for count in tables]
+    assert len(counts) == 4
+    assert counts == sorted(counts)
+    assert counts[0] > 0
+
+
+def _start() -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, str(DEMO)],
+        env=ENVIRONMENT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def _until(process: subprocess.Popen[str], words: str) -> None:
+    assert process.stdout is not None
+    said = []
+    for line in process.stdout:
+        said.append(line)
+        if words in line:
+            return
+    pytest.fail(f"the demo never said {words!r}: {''.join(said)}")
+
+
+def _descendants(pid: int) -> Iterator[int]:
+    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in map(int, children.read_text().split()):
+            yield child
+            yield from _descendants(child)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("act", ["Load:", "is killed with SIGKILL"])
+def test_interrupted_it_says_so_and_leaves_nothing(number: signal.Signals, act: str) -> None:
+    process = _start()
+    try:
+        _until(process, act)
+        time.sleep(0.5)
+        children = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in _descendants(process.pid)}
+        (directory,) = {
+            word for line in children.values() for word in line.decode().split("\0") if "-bpffs-" in word
+        } or {""}
+        cgroups = list(cgroup2_mount().glob(f"ebpfmesh-test-{process.pid}-*"))
+        assert len(children) >= 5
+        assert len(cgroups) == 1
+        process.send_signal(number)
+        said, _ = process.communicate(timeout=20)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 130
+    assert "interrupted" in said
+    assert "Traceback" not in said
+    assert [pid for pid in children if _runs(pid, children[pid])] == []
+    assert not any(path.exists() for path in cgroups)
+    assert not directory or not Path(directory).exists()
+
+
+def _runs(pid: int, command: bytes) -> bool:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes() == command
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def test_without_root_it_says_what_is_missing_and_the_remedy() -> None:
+    # A user namespace without a mapping: the same files can be read, and the process is not root.
+    unshare = [shutil.which("unshare") or "unshare", "--user"]
+    if subprocess.run([*unshare, "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("user namespaces are not allowed here")
+    done = subprocess.run(
+        [*unshare, sys.executable, str(DEMO)],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr == "demo: not root: run `sudo make demo`\n"
+    assert done.stdout == ""
