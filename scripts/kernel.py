@@ -11,8 +11,8 @@ from ebpfmesh.errors import EbpfMeshError
 NEEDED = (
     "cgroup_link",
     "mmapable_arrays",
-    "sk_storage_in_sock_addr",
-    "netns_cookie_in_sock_addr",
+    "sk_storage_sock_addr",
+    "netns_cookie_sock_addr",
     "set_retval",
     "membarrier",
 )
