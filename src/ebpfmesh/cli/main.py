@@ -33,12 +33,12 @@ exit status: 0 all is well, 1 a problem was found or the request refused, 2 wron
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line ``argv`` (without the program's name; None: of this process); returns the exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
-    arguments = _parser(words).parse_args(words)
     try:
+        arguments = _parser(words).parse_args(words)
         status: int = import_module(f"ebpfmesh.cli.{arguments.command}").run(arguments)
         sys.stdout.flush()
     except EbpfMeshError as error:
-        return _failed(error, debug=arguments.debug)
+        return _failed(error, debug="--debug" in words)
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:  # `ebpfmesh status | head -1`; the interpreter would complain once more at exit

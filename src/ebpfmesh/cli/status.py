@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ebpfmesh.cli.mesh_name import add_name, mesh_name
 from ebpfmesh.errors import HostError
 
 if TYPE_CHECKING:
+    from ebpfmesh.cli.agent import AgentState
     from ebpfmesh.ownership import PinDirectory
     from ebpfmesh.tiers.connect.status import Status
 
@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     name = mesh_name(arguments)
     agent = agent_state(name, arguments.run_root)
-    pins = _pins(name, arguments)
+    pins = _pins(agent, arguments)
     found = status.read(pins)
     links = sorted(pins.links())
     pins.close()
@@ -40,15 +40,25 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _pins(name: str, arguments: argparse.Namespace) -> PinDirectory:
+def _pins(agent: AgentState, arguments: argparse.Namespace) -> PinDirectory:
     from ebpfmesh.ownership.cleanup import pin_directories
 
-    found = pin_directories(name, arguments.run_root, arguments.bpffs)
-    if not found:
+    found = pin_directories(agent.name, arguments.run_root, arguments.bpffs)
+    if found:
+        return found[0]
+    where = f"mesh {agent.name}"
+    if (
+        agent.state == "running"
+    ):  # its bpffs is mounted in another mount namespace, or it is only just starting
+        remedy = f"try again, or look from its mount namespace: nsenter --mount --target {agent.pid}"
         raise HostError(
-            f"no mesh {name} is installed", where=str(Path(arguments.run_root)), remedy="ebpfmesh run FILE"
+            f"process {agent.pid} runs it, but its pins are not to be seen from here",
+            where=where,
+            remedy=remedy,
         )
-    return found[0]
+    raise HostError(
+        f"no mesh {agent.name} is installed", where=str(arguments.run_root), remedy="ebpfmesh run FILE"
+    )
 
 
 def _text(status: Status, links: list[str], cgroup: str | None) -> str:

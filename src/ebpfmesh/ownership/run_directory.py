@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ebpfmesh.errors import HostError, OwnershipError
-from ebpfmesh.ownership.name import check_name
+from ebpfmesh.ownership.name import RESERVED, check_name
 
 RUN_ROOT = Path("/run/ebpfmesh")
 
@@ -83,7 +83,8 @@ def _check_ours(directory: Path, found: os.stat_result) -> None:
 def names(root: str | Path = RUN_ROOT) -> list[str]:
     """The names of the agents that have a run directory, alive or not, sorted."""
     try:
-        entries = list(Path(root).iterdir())
+        # our own bpffs is no agent, and refuses even to look for a name with a dot
+        entries = [entry for entry in Path(root).iterdir() if entry.name not in RESERVED]
     except (FileNotFoundError, NotADirectoryError):
         return []
     except PermissionError as error:
