@@ -17,7 +17,7 @@ import pytest
 
 import ebpfmesh.errors
 from ebpfmesh.ownership import PinDirectory
-from ebpfmesh.ownership.mount import mounts
+from ebpfmesh.ownership.mount import mounts, unmount
 from ebpfmesh.ownership.pinned import pin
 from ebpfmesh.testing import PrivateCgroup
 
@@ -84,6 +84,9 @@ class Host:
                 if stream is not None:
                     stream.close()
         self.server.close()
+        for mount in mounts("bpf"):  # a test that failed must not leave its agent's own bpffs, and with it the links
+            if mount.point.is_relative_to(self.root):
+                unmount(mount.point)
 
 
 class Agent:

@@ -18,7 +18,7 @@ import ebpfmesh.errors
 from ebpfmesh.errors import ConfigError, EbpfMeshError, HeldError, HostError, LayoutError, OwnershipError
 from ebpfmesh.lowlevel.libbpf import call, ffi
 from ebpfmesh.ownership import Ownership, PinDirectory, cleanup, names
-from ebpfmesh.ownership.mount import mounts
+from ebpfmesh.ownership.mount import mounts, unmount
 from ebpfmesh.ownership.pinned import identify, pin
 from ebpfmesh.testing import PrivateCgroup, private_cgroup
 
@@ -39,8 +39,11 @@ class Descriptor:
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return tmp_path / "run"
+def root(tmp_path: Path) -> Iterator[Path]:
+    yield tmp_path / "run"
+    for mount in mounts("bpf"):  # a test that failed must not leave our own bpffs
+        if mount.point.is_relative_to(tmp_path):
+            unmount(mount.point)
 
 
 @pytest.fixture
