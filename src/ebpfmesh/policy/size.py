@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from fractions import Fraction
 
 from ebpfmesh.errors import ConfigError
 
@@ -23,7 +22,8 @@ def parse(value: int | str) -> int:
         unit = _UNITS.get(match[2].lower()) if match else None
         if match is None or unit is None:
             raise ConfigError(f"{value!r} is no size", remedy='write bytes as a number, or "256MiB", "1GB"')
-        value = int(Fraction(match[1]) * unit)
+        whole, _, decimals = match[1].partition(".")
+        value = int(whole + decimals) * unit // 10 ** len(decimals)  # a float would be off by bytes
     if value < 1:
         raise ConfigError(f"{value} bytes is no size", remedy="a size is at least 1 byte")
     return value

@@ -198,9 +198,10 @@ def _load(name: str) -> Balancer:
         if name in _failed:
             raise ConfigError(f"its package failed to load: {_failed[name]}", where=f"balancer {name!r}")
         try:
-            made = _register(point.load()(), point.value)
-            if made.name != name:
+            made = point.load()()
+            if getattr(made, "name", name) != name:
                 raise ConfigError(f"its name is {made.name!r}, its entry point says {name!r}")
+            found = _register(made, point.value)
         # A plugin may fail in any way; that is its own matter, and what the mesh runs without it goes on.
         except Exception as error:
             _failed[name] = f"{point.value}: {type(error).__name__}: {error}"
@@ -209,7 +210,7 @@ def _load(name: str) -> Balancer:
                 where=f"balancer {name!r}",
                 remedy="repair or remove the package, or name it in EBPFMESH_DISABLE_PLUGINS",
             ) from error
-        return made
+        return found
     raise ConfigError(f"there is no balancer {name!r}", remedy=f"there are: {', '.join(names())}")
 
 

@@ -108,10 +108,11 @@ def schedule(counts: Sequence[int]) -> list[int]:
 
 
 def _spread(counts: Sequence[int]) -> list[int]:
-    # Thousands of backends: each one's turns at even distances, merged. As even, only ties fall in another order.
-    total = sum(counts)
+    # Thousands of backends: each one's turns at even distances, merged. Backends of equal weight begin one after the
+    # other, so that their turns do not fall together.
+    total, number = sum(counts), len(counts)
     moments = [
-        ((2 * turn + 1) * total // (2 * count), index)
+        ((turn * number + index) * total // count, index)
         for index, count in enumerate(counts)
         for turn in range(count)
     ]
