@@ -53,6 +53,7 @@ class Agent:
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
         self.lines: list[str] = []
+        self.ended = False
         self._printed = threading.Condition()
         threading.Thread(target=self._read, daemon=True).start()
 
@@ -63,6 +64,7 @@ class Agent:
                 self.lines.append(line.rstrip())
                 self._printed.notify_all()
         with self._printed:
+            self.ended = True
             self._printed.notify_all()
 
     def wait_for(self, word: str, after: int = 0, timeout: float = 10.0) -> None:
@@ -70,7 +72,7 @@ class Agent:
         deadline = time.monotonic() + timeout
         with self._printed:
             while not any(line.startswith(word) for line in self.lines[after:]):
-                if self.process.poll() is not None or not self._printed.wait(deadline - time.monotonic()):
+                if self.ended or not self._printed.wait(deadline - time.monotonic()):
                     said = "\n".join(self.lines) or "nothing"
                     raise RuntimeError(f"the agent did not say {word!r}; it said:\n{said}")
 
