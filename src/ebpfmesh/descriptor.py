@@ -12,9 +12,10 @@ from ebpfmesh.errors import ClosedError, HostError
 class Descriptor:
     """An open file descriptor that is closed once, at the end of the last call that uses it.
 
-    A call takes the descriptor with `Owned.descriptor` and holds that reference while the kernel works. ``close()`` of the
-    owner only drops the owner's reference, so a call of another thread never meets a number that was closed and given to
-    somebody else in the meantime. A descriptor whose owner never said close() is a ResourceWarning.
+    A call takes it with ``with owner.descriptor as fd:``, which holds a reference while the kernel works, and leaves none
+    in the frames of a traceback. ``close()`` of the owner only drops the owner's reference, so a call of another thread
+    never meets a number that was closed and given to somebody else in the meantime. A descriptor whose owner never said
+    close() is a ResourceWarning.
     """
 
     __slots__ = ("fd", "released", "what")
@@ -34,6 +35,12 @@ class Descriptor:
         """The number."""
         return self.fd
 
+    def __enter__(self) -> int:
+        return self.fd
+
+    def __exit__(self, *exception: object) -> None:
+        pass
+
     def __del__(self) -> None:
         os.close(self.fd)
         if not self.released:
@@ -50,7 +57,7 @@ class Owned:
 
     @property
     def descriptor(self) -> Descriptor:
-        """The descriptor, to hold for the length of one call. ClosedError after close()."""
+        """The descriptor, for ``with owner.descriptor as fd:``. ClosedError after close()."""
         if (held := self._descriptor) is None:
             raise ClosedError("it was closed before this call", where=self._label())
         return held

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Self
 
 from ebpfmesh.descriptor import Descriptor, Owned
-from ebpfmesh.errors import CapabilityError, KernelError, NotSupportedError
+from ebpfmesh.errors import CapabilityError, EbpfMeshError, KernelError, NotSupportedError
 from ebpfmesh.lowlevel import bpf, libbpf
 from ebpfmesh.lowlevel.libbpf import ffi
 from ebpfmesh.maps.info import read_info
@@ -118,13 +118,13 @@ class Program(Owned):
 
     def info(self) -> ProgramInfo:
         """What the kernel says of it now."""
-        held = self.descriptor
-        return program_info(held.fd, self._label())
+        with self.descriptor as fd:
+            return program_info(fd, self._label())
 
     def pin(self, path: Path | str) -> None:
         """Pin it at ``path`` on a bpffs: it then lives on without this process. Errors: HostError, KernelError (EEXIST)."""
-        held = self.descriptor
-        pin(held.fd, path, self._label())
+        with self.descriptor as fd:
+            pin(fd, path, self._label())
 
     def test_run(
         self, data: bytes = b"", *, context: bytes = b"", repeat: int = 1, room: int = 256, flags: int = 0
@@ -137,36 +137,40 @@ class Program(Owned):
         Errors: NotSupportedError (sockops, sk_msg and cgroup address programs have no test run), KernelError (EINVAL: the
         data does not fit the type). Minimum kernel: 4.12 (commit 1cf1cae963c2). Capabilities: CAP_BPF, CAP_NET_ADMIN.
         """
-        held = self.descriptor
         out = ffi.new("char[]", len(data) + room)
-        context_out = ffi.new("char[]", max(1, len(context)))
-        packet, fields = ffi.from_buffer(data), ffi.from_buffer(context)
+        context_in, context_out = ffi.new("char[]", context), ffi.new("char[]", context)
+        packet = ffi.from_buffer(data)
         options = libbpf.opts("bpf_test_run_opts", flags=flags)
-        # a syscall program must not repeat, and refuses even a 1 (bpf_prog_test_run_syscall, net/bpf/test_run.c)
-        if self.type != ProgramType.SYSCALL:
-            options.repeat = repeat
         if data:
             options.data_in, options.data_size_in = packet, len(data)
             options.data_out, options.data_size_out = out, len(data) + room
         if context:
-            options.ctx_in, options.ctx_size_in = fields, len(context)
-            options.ctx_out, options.ctx_size_out = context_out, len(context)
-        result = -libbpf.lib().bpf_prog_test_run_opts(held.fd, options)
-        if result in (_ENOTSUPP, errno.EOPNOTSUPP):
-            raise NotSupportedError("programs of this type have no test run", where=self._label())
+            options.ctx_in, options.ctx_size_in = context_in, len(context)
+        # a syscall program takes neither, not even repeat = 1, and changes its context in place
+        # (bpf_prog_test_run_syscall, net/bpf/test_run.c)
+        if self.type != ProgramType.SYSCALL:
+            options.repeat = repeat
+            if context:
+                options.ctx_out, options.ctx_size_out = context_out, len(context)
+        with self.descriptor as fd:
+            result = -libbpf.lib().bpf_prog_test_run_opts(fd, options)
         if result != 0:
-            failed = libbpf.failure("test run", result, needs="CAP_BPF CAP_NET_ADMIN")
-            raise (
-                failed
-                if isinstance(failed, CapabilityError)
-                else KernelError("test run", errno=result, where=self._label())
-            )
+            raise self._test_run_error(result)
+        changed = context_in if self.type == ProgramType.SYSCALL else context_out
         return TestRun(
             value=options.retval,
             data=bytes(ffi.buffer(out, options.data_size_out)) if data else b"",
-            context=bytes(ffi.buffer(context_out, options.ctx_size_out)) if context else b"",
+            context=bytes(ffi.buffer(changed, len(context))),
             duration_ns=options.duration,
         )
+
+    def _test_run_error(self, number: int) -> EbpfMeshError:
+        if number in (_ENOTSUPP, errno.EOPNOTSUPP):
+            return NotSupportedError("programs of this type have no test run", where=self._label())
+        error = libbpf.failure("test run", number, needs="CAP_BPF CAP_NET_ADMIN")
+        if isinstance(error, CapabilityError):
+            return error
+        return KernelError("test run", errno=number, where=self._label())
 
 
 @contextmanager

@@ -13,7 +13,7 @@ _NOISE = re.compile(
     r"^(\d+: (\(|R\d|frame|safe|$)|R\d+(_\w+)?[=(]|frame\d+|from \d+ to \d+|processed \d+ insns|verification time"
     r"|stack depth|peak_states|mark_precise|func#\d+ @\d+|last_idx|first_idx|regs=|parent |caller:|callee:|returning from"
     r"|Validating |Func#\d+ .* is safe|arg#\d+ reference type|Global function|BEGIN|END|--|propagating|old:|cur:"
-    r"|live regs before insn|\d+ .*: \d+ \()"
+    r"|live regs before insn|old state:|cur state:|verifier log|\d+ .*: \d+ \()"
 )
 
 
@@ -39,28 +39,30 @@ class Refusal:
 def refusal(log: str) -> Refusal:
     """Read a verifier's log, whole or cut at its start or end.
 
-    The reason is the last line that is neither an instruction, a state nor a statistic; the instruction and the source line
-    are the last ones before it.
+    The reason are the last lines that are neither an instruction, a state nor a statistic; the instruction and the source
+    line are the last ones before them.
     """
-    reason, instruction, source = "", ("", ""), ("", "")
+    reasons: list[str] = []
+    instruction, source = (-1, ""), ("", "")
     at, found_at = instruction, source
+    apart = True  # an instruction or a source line came since the last reason
     for line in (each.strip("\0 \t") for each in log.splitlines()):
-        if not line:
-            continue
-        if line.startswith(";"):
-            match = _SOURCE.match(line)
-            if match:
-                place = f"{match['file']}:{match['line']}" if match["file"] else ""
+        if match := _SOURCE.match(line):
+            place = f"{match['file']}:{match['line']}" if match["file"] else ""
+            if match["text"].strip():  # an empty one is code of the compiler's own
                 source = match["text"].strip(), place
+            apart = True
         elif match := _INSTRUCTION.match(line):
-            instruction = match["number"], match["text"].strip()
-        elif not _NOISE.match(line):
-            reason, at, found_at = line, instruction, source
-    if not reason:
+            instruction = int(match["number"]), match["text"].strip()
+            apart = True
+        elif line and not _NOISE.match(line):
+            if apart:
+                reasons, at, found_at, apart = [], instruction, source, False
+            reasons.append(line)
+    if not reasons:
         lines = [line.strip() for line in log.splitlines() if line.strip("\0 \t")]
         return Refusal(lines[-1] if lines else "it gave no reason")
-    number = int(at[0]) if at[0] else -1
-    return Refusal(_explained(reason), number, at[1], *found_at)
+    return Refusal(_explained("; ".join(reasons[-3:])), *at, *found_at)
 
 
 # the verifier's words -> what a programmer of BPF C can do about it

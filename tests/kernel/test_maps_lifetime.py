@@ -61,7 +61,7 @@ def test_a_pinned_map_is_checked_against_the_wanted_types(bpffs: Path) -> None:
 
 def test_what_is_wrong_with_a_pin_path_is_said(bpffs: Path, tmp_path: Path) -> None:
     with maps.create(MapType.HASH, key=U32, value=U32, max_entries=1, name="one") as one:
-        with pytest.raises(HostError, match="not on a BPF file system.*mount -t bpf"):
+        with pytest.raises(HostError, match=r"not on a BPF file system.*mount -t bpf"):
             one.pin(tmp_path / "one")
         with pytest.raises(HostError, match="does not exist"):
             one.pin(bpffs / "missing" / "one")

@@ -34,9 +34,10 @@ class ArrayMap(Map[int, V]):
                 remedy="declare it with BPF_F_MMAPABLE",
             )
         stride = -(-self.value_size // 8) * 8
-        held, size = self.descriptor, stride * self.max_entries
+        size = stride * self.max_entries
         try:
-            memory = mmap.mmap(held.fd, -(-size // mmap.PAGESIZE) * mmap.PAGESIZE)
+            with self.descriptor as fd:
+                memory = mmap.mmap(fd, -(-size // mmap.PAGESIZE) * mmap.PAGESIZE)
         except OSError as error:
             raise self._error(error.errno or 0, "mapping into memory") from error
         return MappedArray(memory, self._label(), size=size, stride=stride, value=self.value)

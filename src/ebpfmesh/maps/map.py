@@ -111,8 +111,9 @@ class Map(OpenMap, Generic[K, V]):
 
         Minimum kernel: 5.14 for hashes (commit 3e87f192b405), else NotSupportedError.
         """
-        held, value = self.descriptor, ffi.new(_BYTES, self._sizes[1])
-        result = -libbpf.lib().bpf_map_lookup_and_delete_elem(held.fd, self._pack_key(key), value)
+        packed, value = self._pack_key(key), ffi.new(_BYTES, self._sizes[1])
+        with self.descriptor as fd:
+            result = -libbpf.lib().bpf_map_lookup_and_delete_elem(fd, packed, value)
         if result != 0:
             raise self._error(result, "take", key)
         return self.value.unpack(ffi.buffer(value)[:])  # type: ignore[no-any-return]
@@ -180,8 +181,9 @@ class Map(OpenMap, Generic[K, V]):
 
     def lookup_raw(self, key: bytes) -> bytes | None:
         """The value's bytes, or None if ``key`` (key_size bytes) is missing."""
-        held, value = self.descriptor, ffi.new(_BYTES, self._sizes[1])
-        result = -libbpf.lib().bpf_map_lookup_elem(held.fd, self._sized_key(key), value)
+        key, value = self._sized_key(key), ffi.new(_BYTES, self._sizes[1])
+        with self.descriptor as fd:
+            result = -libbpf.lib().bpf_map_lookup_elem(fd, key, value)
         if result == 0:
             return ffi.buffer(value)[:]  # type: ignore[no-any-return]
         if result == errno.ENOENT:
@@ -210,10 +212,10 @@ class Map(OpenMap, Generic[K, V]):
             raise MapTypeError(f"{count} keys need as many values", where=self._label())
         if count == 0:
             return
-        held = self.descriptor
-        done, number = batch.update(
-            held.fd, self.type, keys, values, count=count, flags=int(flags), sizes=self._sizes
-        )
+        with self.descriptor as fd:
+            done, number = batch.update(
+                fd, self.type, keys, values, count=count, flags=int(flags), sizes=self._sizes
+            )
         if number:
             raise self._error(number, f"update of {count} elements, {done} written", self._key_at(keys, done))
 
@@ -228,28 +230,28 @@ class Map(OpenMap, Generic[K, V]):
         """Delete the keys of a contiguous buffer."""
         if (count := self._whole(keys, self._sizes[0], "keys")) == 0:
             return
-        held = self.descriptor
-        done, number = batch.delete(held.fd, self.type, keys, count, self._sizes[0])
+        with self.descriptor as fd:
+            done, number = batch.delete(fd, self.type, keys, count, self._sizes[0])
         if number:
             raise self._error(number, f"delete of {count} keys, {done} deleted", self._key_at(keys, done))
 
     def chunks_raw(self, chunk: int = 8192) -> Iterator[tuple[bytes, bytes]]:
         """The elements as pairs of contiguous keys and values, about ``chunk`` elements at a time; see items()."""
-        held = self.descriptor
         try:
-            yield from batch.chunks(held.fd, self.type, self._sizes, self.max_entries, chunk)
+            with self.descriptor as fd:
+                yield from batch.chunks(fd, self.type, self._sizes, self.max_entries, chunk)
         except OSError as error:
             raise self._error(error.errno or 0, "iteration") from error
 
     # --- inside ----------------------------------------------------------------------------------------------------------
 
     def _write(self, key: bytes, value: bytes, flags: Update | int) -> int:
-        held = self.descriptor
-        return -libbpf.lib().bpf_map_update_elem(held.fd, key, value, int(flags))  # type: ignore[no-any-return]
+        with self.descriptor as fd:
+            return -libbpf.lib().bpf_map_update_elem(fd, key, value, int(flags))  # type: ignore[no-any-return]
 
     def _remove(self, key: bytes) -> int:
-        held = self.descriptor
-        return -libbpf.lib().bpf_map_delete_elem(held.fd, key)  # type: ignore[no-any-return]
+        with self.descriptor as fd:
+            return -libbpf.lib().bpf_map_delete_elem(fd, key)  # type: ignore[no-any-return]
 
     def _pack_key(self, key: K) -> bytes:
         try:

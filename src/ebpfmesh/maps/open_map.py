@@ -50,23 +50,24 @@ class OpenMap(Owned):
 
     def info(self) -> MapInfo:
         """What the kernel says of it now."""
-        held = self.descriptor
-        return map_info(held.fd, self._label())
+        with self.descriptor as fd:
+            return map_info(fd, self._label())
 
     def memory(self) -> int:
         """The bytes that the kernel accounts to it now (fdinfo's memlock)."""
-        held = self.descriptor
-        return map_memory(held.fd)
+        with self.descriptor as fd:
+            return map_memory(fd)
 
     def pin(self, path: Path | str) -> None:
         """Pin it at ``path`` on a bpffs: it then lives on without this process. Errors: HostError, KernelError (EEXIST)."""
-        held = self.descriptor
-        pin(held.fd, path, self._label())
+        with self.descriptor as fd:
+            pin(fd, path, self._label())
 
     def freeze(self) -> None:
         """Refuse every later write from user space, for ever. Minimum kernel: 5.2 (commit 87df15de441b)."""
-        held = self.descriptor
-        if (result := -libbpf.lib().bpf_map_freeze(held.fd)) != 0:
+        with self.descriptor as fd:
+            result = -libbpf.lib().bpf_map_freeze(fd)
+        if result != 0:
             raise self._error(result, "freeze")
 
     def _error(self, number: int, what: str, key: Any = None) -> EbpfMeshError:

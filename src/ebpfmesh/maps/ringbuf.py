@@ -64,34 +64,41 @@ class RingBuffer(OpenMap, Generic[V]):
         Errors: ClosedError, also when close() comes while it waits; MapTypeError (with its bytes) if a record
         is not a ``V``.
         """
-        reader = self._open_reader()
         deadline = None if timeout is None else time.monotonic() + timeout
-        while (record := reader.take()) is None:
-            remaining = None if deadline is None else deadline - time.monotonic()
-            if remaining is not None and remaining <= 0:
-                return None
-            reader.wait(remaining)
+        with self._open_reader() as reader:
+            while (record := reader.take()) is None:
+                remaining = None if deadline is None else deadline - time.monotonic()
+                if remaining is not None and remaining <= 0:
+                    return None
+                reader.wait(remaining)
         return self._typed(record)
 
     def drain(self) -> list[V]:
         """All records that were submitted before the call, without waiting; at most one filling of the ring."""
-        reader, records, size = self._open_reader(), [], 0
-        while size <= self.max_entries and (record := reader.take()) is not None:
-            size += len(record) + 8
-            try:
-                records.append(self._typed(record))
-            except MapTypeError:
-                if not records:
-                    raise
-                reader.put_back(record)  # what came before it must not be lost with it; the next call says so
-                break
+        records: list[V] = []
+        size = 0
+        with self._open_reader() as reader:
+            while size <= self.max_entries and (record := reader.take()) is not None:
+                size += len(record) + 8
+                try:
+                    records.append(self._typed(record))
+                except MapTypeError:
+                    if not records:
+                        raise
+                    reader.put_back(
+                        record
+                    )  # what came before it must not be lost with it; the next call says so
+                    break
         return records
 
     def fill(self) -> tuple[int, int]:
         """Bytes in the ring that were not taken yet, headers included, and the bytes that it holds at most."""
         positions = []
         for page in (0, mmap.PAGESIZE):  # the consumer's position, then the producer's
-            with mmap.mmap(self.fd, mmap.PAGESIZE, prot=mmap.PROT_READ, offset=page) as memory:
+            with (
+                self.descriptor as fd,
+                mmap.mmap(fd, mmap.PAGESIZE, prot=mmap.PROT_READ, offset=page) as memory,
+            ):
                 positions.append(struct.unpack_from("=Q", memory)[0])
         return max(0, positions[1] - positions[0]), self.max_entries
 
@@ -111,9 +118,9 @@ class RingBuffer(OpenMap, Generic[V]):
 
     async def __anext__(self) -> V:
         try:
-            reader = self._open_reader()
-            while (record := reader.take()) is None:
-                await reader.readable()
+            with self._open_reader() as reader:
+                while (record := reader.take()) is None:
+                    await reader.readable()
         except ClosedError:
             raise StopAsyncIteration from None
         return self._typed(record)
@@ -148,29 +155,53 @@ class RingBuffer(OpenMap, Generic[V]):
 
 
 class _Reader:
-    """libbpf's consumer of one ring, and who waits for it; freed when nobody uses it any more."""
+    """libbpf's consumer of one ring, and who waits for it; freed after close() with the end of its last use."""
 
     def __init__(self, descriptor: Descriptor, where: str) -> None:
-        self._descriptor, self._where = descriptor, where
+        self._where = where
         self._records: deque[bytes] = deque()
         self._lock = threading.Lock()  # a ring has one consumer position
         self._waiters: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
-        self._closed = False
+        self._users, self._closed = 0, False
         self._handle = ffi.new_handle(self._records)
         self._ring: Any = libbpf.lib().ring_buffer__new(descriptor.fd, _take_record, self._handle, ffi.NULL)
         if self._ring == ffi.NULL:
             raise MapError("opening it for reading", errno=ffi.errno, where=where)
+        self._descriptor: Descriptor | None = descriptor  # libbpf's consumer uses its number
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._epoll = select.epoll()
         self._epoll.register(descriptor.fd, select.EPOLLIN)
         self._epoll.register(self._wake, select.EPOLLIN)
 
+    def __enter__(self) -> Self:
+        with self._lock:
+            if self._closed:
+                raise ClosedError("it was closed before this call", where=self._where)
+            self._users += 1
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        with self._lock:
+            self._users -= 1
+            self._free_if_unused()
+
+    def close(self) -> None:
+        """Wake everybody; they find it closed, and the last one to go frees it."""
+        with self._lock:
+            self._closed = True
+            os.eventfd_write(self._wake, 1)
+            self._free_if_unused()
+
     def __del__(self) -> None:
-        if getattr(self, "_epoll", None) is not None:
+        self._closed, self._users = True, 0
+        self._free_if_unused()
+
+    def _free_if_unused(self) -> None:
+        if self._closed and not self._users and getattr(self, "_descriptor", None) is not None:
             self._epoll.close()
             os.close(self._wake)
-        if getattr(self, "_ring", ffi.NULL) != ffi.NULL:
             libbpf.lib().ring_buffer__free(self._ring)
+            self._descriptor = None
 
     def take(self) -> bytes | None:
         """The next record that is there, or None. Errors: ClosedError, MapError."""
@@ -240,11 +271,6 @@ class _Reader:
     def _stop_watching(self, loop: asyncio.AbstractEventLoop) -> None:
         loop.remove_reader(self._epoll.fileno())
         self._waiters.pop(loop, None)
-
-    def close(self) -> None:
-        """Wake everybody; they find it closed."""
-        self._closed = True
-        os.eventfd_write(self._wake, 1)
 
 
 @ffi.callback("int(void *, void *, size_t)", error=-errno.ENOMEM)

@@ -59,18 +59,23 @@ class SkStorage(OpenMap, Generic[V]):
             packed = self.value.pack(value)
         except MapTypeError as error:
             raise MapTypeError(error.what, where=f"{self._label()}, value", remedy=error.remedy) from None
-        held, key = self.descriptor, self._key.pack(socket)
-        if (result := -libbpf.lib().bpf_map_update_elem(held.fd, key, packed, int(flags))) != 0:
+        key = self._key.pack(socket)
+        with self.descriptor as fd:
+            result = -libbpf.lib().bpf_map_update_elem(fd, key, packed, int(flags))
+        if result != 0:
             raise self._error(result, "update", socket)
 
     def __delitem__(self, socket: HasDescriptor | int) -> None:
-        held = self.descriptor
-        if (result := -libbpf.lib().bpf_map_delete_elem(held.fd, self._key.pack(socket))) != 0:
+        key = self._key.pack(socket)
+        with self.descriptor as fd:
+            result = -libbpf.lib().bpf_map_delete_elem(fd, key)
+        if result != 0:
             raise self._error(result, "delete", socket)
 
     def _read(self, socket: HasDescriptor | int) -> bytes | None:
-        held, value = self.descriptor, ffi.new("char[]", self.value_size)
-        result = -libbpf.lib().bpf_map_lookup_elem(held.fd, self._key.pack(socket), value)
+        key, value = self._key.pack(socket), ffi.new("char[]", self.value_size)
+        with self.descriptor as fd:
+            result = -libbpf.lib().bpf_map_lookup_elem(fd, key, value)
         if result not in (0, errno.ENOENT):
             raise self._error(result, "lookup", socket)
         return bytes(ffi.buffer(value)) if result == 0 else None

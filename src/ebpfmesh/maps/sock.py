@@ -45,12 +45,13 @@ class SockHash(SocketMap[K]):
     """BPF_MAP_TYPE_SOCKHASH: sockets by key. Minimum kernel: 4.18 (commit 81110384441a)."""
 
     def __iter__(self) -> Iterator[K]:
-        held, seen = self.descriptor, set()
+        seen: set[bytes] = set()
         try:
-            for key in batch.keys_one_by_one(held.fd, self.key_size):
-                if key not in seen:  # after a deletion the walk starts over
-                    seen.add(key)
-                    yield self.key.unpack(key)
+            with self.descriptor as fd:
+                for key in batch.keys_one_by_one(fd, self.key_size):
+                    if key not in seen:  # after a deletion the walk starts over
+                        seen.add(key)
+                        yield self.key.unpack(key)
         except OSError as error:
             raise self._error(error.errno or 0, "iteration") from error
 
