@@ -81,13 +81,11 @@ class ClsactLink(HoldingLink):
     def detach(self) -> None:
         """Remove the filter, after checking that it holds our program; a vanished interface is no error."""
         held, present = self.descriptor, self.present
-        try:
-            gone = self._holds() is None
-        except HostError:
+        if self._holds() is None:
+            gone = self._is_gone()
             self._release()
-            return
-        if gone:
-            self._release()
+            if gone:
+                return
             raise AttachError("somebody else removed the filter", errno=errno.ENOENT, where=self._where)
         self._require_ours(present)
         hook = _hook(self.place.index, _POINTS[self.place.direction])
@@ -100,13 +98,20 @@ class ClsactLink(HoldingLink):
         self._release()
 
     def _holds(self) -> int | None:
-        """The id of the filter's program, None if there is no such filter. HostError if the interface is gone."""
+        """The id of the filter's program; None if there is no such filter or interface."""
         with Netlink(self.descriptor.fd) as route:
-            route.interface_name(self.place.index)
             for one in _filters(route, self.place.index, self.place.direction):
                 if (one.priority, one.handle) == (self.place.priority, self.place.handle):
                     return one.program_id
         return None
+
+    def _is_gone(self) -> bool:
+        with Netlink(self.descriptor.fd) as route:
+            try:
+                route.interface_name(self.place.index)
+            except HostError:
+                return True
+        return False
 
     def _require_ours(self, present: Loaded) -> None:
         number = self._holds()

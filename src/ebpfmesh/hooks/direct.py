@@ -68,7 +68,7 @@ class DirectLink(HoldingLink):
         """
         held, new, present = self.descriptor, loaded(program), self.present
         self._expect(expected)
-        if self.mechanism == "prog_attach" and present.id not in self._present():
+        if present.id not in self._present():
             raise AttachError(f"{present} is not attached any more", errno=errno.ENOENT, where=self._where)
         flags, replaced = (
             (attach.ALLOW_MULTI | attach.REPLACE, present.fd) if self.mechanism == "legacy" else (0, 0)
@@ -108,17 +108,19 @@ class DirectLink(HoldingLink):
         raise NotSupportedError("only a kernel link can be pinned", where=self._label(), remedy=remedy)
 
     def _present(self) -> tuple[int, ...]:
+        if self._is_gone():
+            return ()  # the kernel still lists the programs of a removed cgroup, for a minute or so
         try:
             return attach.prog_query(
                 self.descriptor.fd, self._attach_type, links=False, what=self._where
             ).programs
         except KernelError:
-            # a removed cgroup holds no program; a sockmap cannot be asked before 5.18: then it is what we put
-            # there
-            return () if self._is_gone() else (self.present.id,)
+            return (self.present.id,)  # a sockmap cannot be asked before 5.18: then it is what we put there
 
     def _is_gone(self) -> bool:
-        return self.mechanism == "legacy" and os.fstat(self.descriptor.fd).st_nlink == 0
+        """Whether the cgroup was removed; the open descriptor keeps only its name."""
+        held = self.descriptor.fd
+        return self.mechanism == "legacy" and os.readlink(f"/proc/self/fd/{held}").endswith(" (deleted)")  # noqa: PTH115
 
     def _target_id(self) -> int:
         if self.mechanism == "legacy":

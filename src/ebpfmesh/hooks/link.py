@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Self
 
 from ebpfmesh.descriptor import Descriptor, Owned
 from ebpfmesh.errors import AttachError, HostError, KernelError, NotSupportedError
-from ebpfmesh.hooks.program import loaded
+from ebpfmesh.hooks.program import Loaded, loaded
 from ebpfmesh.lowlevel import attach
 from ebpfmesh.pin import open_pinned, pin
 
 if TYPE_CHECKING:
     from ebpfmesh.hooks.program import AnyProgram
 
+_CGROUP_SKB = 8  # BPF_PROG_TYPE_CGROUP_SKB
 _TARGETS = {
     attach.LINK_CGROUP: "cgroup",
     attach.LINK_NETNS: "network namespace",
@@ -142,6 +143,7 @@ class BpfLink(Link):
     def update(self, program: AnyProgram, *, expected: AnyProgram | None = None) -> None:
         """Put ``program`` in the place of the present one, atomically (BPF_LINK_UPDATE)."""
         held, new = self.descriptor, loaded(program)
+        self._refuse_other_hook(held.fd, new)
         old = None if expected is None else loaded(expected)
         try:
             attach.link_update(
@@ -149,6 +151,20 @@ class BpfLink(Link):
             )
         except KernelError as error:
             raise self._explain_update(error, str(new), str(old)) from error
+
+    def _refuse_other_hook(self, link: int, new: Loaded) -> None:
+        """The kernel compares only the types at an update [6.18]: a connect4 program would run at getsockname4."""
+        from ebpfmesh.hooks.catalogue import hook_name
+
+        raw = attach.link_info(link, what=self._label())
+        if raw.type != attach.LINK_CGROUP or new.attach_type in (None, raw.attach_type):
+            return
+        if new.type != _CGROUP_SKB:  # which the kernel lets run in both directions
+            raise AttachError(
+                f"{new} is for {hook_name(new.attach_type or 0)}, the link for {hook_name(raw.attach_type)}",
+                errno=errno.EINVAL,
+                where=self._label(),
+            )
 
     def _explain_update(self, error: KernelError, new: str, old: str) -> AttachError:
         remedies = {

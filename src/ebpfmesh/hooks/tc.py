@@ -11,6 +11,7 @@ from ebpfmesh.hooks.anchor import DEFAULT, Anchor, Place
 from ebpfmesh.hooks.attachment import Attachment, attachments
 from ebpfmesh.hooks.hook import About, Hook, find_neighbour
 from ebpfmesh.hooks.link import BpfLink, Link, new_link
+from ebpfmesh.hooks.program import program_name
 from ebpfmesh.hooks.target import Interface, OpenInterface, open_interface
 from ebpfmesh.lowlevel import attach, netns
 from ebpfmesh.spec import AttachType, ProgramType
@@ -79,7 +80,7 @@ class TcHook(Hook):
                 hook=self.name,
                 target=interface.where,
                 program_id=one.program_id,
-                program_name=one.name or one.kind,
+                program_name=program_name(one.program_id) if one.program_id else one.kind,
                 mechanism="clsact",
                 priority=one.priority,
                 handle=one.handle,
