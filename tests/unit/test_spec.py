@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -230,3 +231,17 @@ def test_an_object_without_licence_has_an_empty_one() -> None:
         ObjectSpec.from_bytes(compile_object(HEADER + 'SEC("xdp") int p(void *x) { return 0; }')).license
         == ""
     )
+
+
+def test_an_object_that_was_linked_is_read_as_the_one_it_was_made_of(tmp_path: Path) -> None:
+    """The linker completes what clang leaves open: sizes and offsets of the data sections."""
+    bpftool = shutil.which("bpftool") or shutil.which("bpftool", path="/usr/sbin:/sbin")
+    if bpftool is None:
+        pytest.skip("needs bpftool")
+    path, linked = tmp_path / "it.o", tmp_path / "linked.o"
+    path.write_bytes(sample())
+    subprocess.run([bpftool, "gen", "object", linked, path], check=True)
+    whole, spec = ObjectSpec.from_file(path), ObjectSpec.from_file(linked)
+    assert (spec.maps, spec.license) == (whole.maps, whole.license)
+    assert dict(spec.variables) == dict(whole.variables)
+    assert dict(spec.programs) == dict(whole.programs)

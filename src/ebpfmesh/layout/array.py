@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Annotated, Any
 
 from ebpfmesh.errors import MapTypeError
@@ -106,8 +107,18 @@ class Array(Layout):
             self.of.spread(element, leaves, f"{where}[{index}]")
 
     def gather(self, leaves: Iterator[Any]) -> Any:
+        if self.of.is_leaf:
+            return tuple(islice(leaves, self.count))
         gather = self.of.gather
         return tuple([gather(leaves) for _ in range(self.count)])
+
+    def pack(self, value: Any) -> bytes:
+        if type(value) in (tuple, list) and len(value) == self.count:
+            try:
+                return self.of.pack_many(value)
+            except MapTypeError:
+                pass  # the slow path names the element
+        return super().pack(value)
 
     def unpack(self, data: bytes | bytearray | memoryview) -> Any:
         if self.of.is_leaf and len(data) == self.size:

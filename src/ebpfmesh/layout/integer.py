@@ -67,12 +67,19 @@ class Int(Layout):
         return next(leaves)
 
     def pack(self, value: Any) -> bytes:
-        if not self.boolean:  # the struct module takes any object as a bool
+        if not self.boolean:
             try:
                 return self.compiled.pack(value)
             except struct.error:
                 pass  # the slow path says why
+        elif value is True or value is False:  # the struct module would take any object as a bool
+            return b"\1" if value else b"\0"
         return super().pack(value)
+
+    def unpack(self, data: bytes | bytearray | memoryview) -> Any:
+        if len(data) != self.size:
+            return super().unpack(data)  # raises
+        return self.compiled.unpack(data)[0]
 
     def pack_many(self, values: Iterable[Any]) -> bytes:
         values = tuple(values)
