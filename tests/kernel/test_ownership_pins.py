@@ -492,6 +492,27 @@ def test_cleanup_finds_the_pins_in_our_own_bpffs_even_without_a_record(
     assert not root.exists()
 
 
+@pytest.mark.skipif(
+    Path("/sys/fs/bpf") in [mount.point for mount in mounts("bpf")], reason="the host has a bpffs"
+)
+def test_agents_that_come_and_go_at_once_never_lose_the_bpffs_under_each_other(
+    cgroup: PrivateCgroup, root: Path
+) -> None:
+    script = (
+        "import sys\nfrom ebpfmesh.ownership import Ownership\n"
+        "for _ in range(40):\n"
+        " with Ownership.acquire(sys.argv[1], cgroup=sys.argv[2], run_root=sys.argv[3]) as one:\n"
+        "  one.pins.survey(); assert one.pins.layout_path.exists()\n"
+    )
+    agents = [
+        subprocess.Popen([sys.executable, "-c", script, name, str(cgroup.path), str(root)], env=ENVIRONMENT)
+        for name in ("one", "two", "three")
+    ]
+    assert [agent.wait() for agent in agents] == [0, 0, 0]
+    assert own_mounts(root) == []
+    assert not root.exists()
+
+
 def test_a_plain_directory_in_place_of_a_bpffs_is_refused_with_the_remedy(
     cgroup: PrivateCgroup, root: Path, tmp_path: Path
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -42,6 +42,8 @@ def require(run_root: Path, *, asked: Path | None = None, preferred: Path | None
     """A mounted bpffs: the one that was ``asked`` for, else as `find`, else mount our own at ``<run
     root>/bpffs``.
 
+    The caller holds `exclusive` until its directory is made: an agent that ends meanwhile would unmount an empty one.
+
     Errors: HostError if ``asked`` is no bpffs, or if ours cannot be mounted. Capabilities: CAP_SYS_ADMIN to
     mount.
     """
@@ -49,35 +51,33 @@ def require(run_root: Path, *, asked: Path | None = None, preferred: Path | None
         if not on_bpffs(asked):
             raise HostError("no bpffs is mounted there", where=str(asked), remedy=f"mount -t bpf bpf {asked}")
         return asked
-    with exclusive(run_root):
-        if found := find(run_root, preferred):
-            return found
-        point = own_mount_point(run_root)
-        try:
-            point.mkdir(mode=0o700, exist_ok=True)
-            mount_bpffs(point)
-        except (OSError, CapabilityError, KernelError) as error:
-            raise HostError(
-                f"no bpffs is mounted, and ours cannot be: {error}",
-                where=str(point),
-                remedy=f"as root: mount -t bpf bpf {USUAL}",
-            ) from error
-        return point
+    if found := find(run_root, preferred):
+        return found
+    point = own_mount_point(run_root)
+    try:
+        point.mkdir(mode=0o700, exist_ok=True)
+        mount_bpffs(point)
+    except (OSError, CapabilityError, KernelError) as error:
+        raise HostError(
+            f"no bpffs is mounted, and ours cannot be: {error}",
+            where=str(point),
+            remedy=f"as root: mount -t bpf bpf {USUAL}",
+        ) from error
+    return point
 
 
-def remove_own(run_root: Path) -> str | None:
-    """Unmount and remove our own bpffs if it is empty; a notice if it stays for another reason.
+def tidy(run_root: Path, used: Iterable[Path] = ()) -> str | None:
+    """Remove what is empty: ``ebpfmesh`` in each bpffs that was ``used``, and our own bpffs; a notice if that stays.
 
-    Unmounting drops every pin, so it happens only when nothing at all is in it, under the lock that pin
-    directories are made under.
+    Unmounting drops every pin, so it happens only when nothing at all is in it, under the lock that pin directories are
+    made under.
     """
     point = own_mount_point(run_root)
-    if not point.is_dir():
-        return None
     with exclusive(run_root):
+        for bpffs in {*used, point}:
+            with suppress(OSError):  # absent, or it holds pins of others
+                (bpffs / "ebpfmesh").rmdir()
         if is_mounted(point):
-            with suppress(OSError):
-                (point / "ebpfmesh").rmdir()
             # a name with a dot is the kernel's own: maps.debug, progs.debug (d71fa5c9763c)
             if any("." not in entry.name for entry in point.iterdir()):
                 return None

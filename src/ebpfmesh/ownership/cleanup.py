@@ -63,7 +63,7 @@ def cleanup(name: str, run_root: str | Path = RUN_ROOT, bpffs: str | Path | None
             removed.maps += [key.removeprefix("maps/") for key in found.ours if key.startswith("maps/")]
             removed.left += [f"{path}: {what}" for path, what in found.foreign.items()]
         run_directory.remove_records()
-        if notice := bpf_file_system.remove_own(run_directory.root):
+        if notice := bpf_file_system.tidy(run_directory.root, [pins.bpffs for pins in directories]):
             removed.left.append(notice)
         done = True
     finally:

@@ -89,9 +89,9 @@ class Ownership:
             previous = None
         preferred = Path(previous.bpffs) if previous is not None else None
         root = self.run_directory.root
-        mounted = bpf_file_system.require(root, asked=bpffs, preferred=preferred)
-        self.pins = PinDirectory(mounted, self.name)
         with bpf_file_system.exclusive(root):
+            mounted = bpf_file_system.require(root, asked=bpffs, preferred=preferred)
+            self.pins = PinDirectory(mounted, self.name)
             self.pins.check_foreign()
             self.pins.check_version()
             self.pins.create()
@@ -186,10 +186,12 @@ class Ownership:
 
     def _let_go(self, *, remove: bool) -> list[str]:
         self._held = False
+        used = []
         if hasattr(self, "pins"):
             self.pins.close()
+            used = [self.pins.bpffs]
         self.cgroup.close()
-        notice = bpf_file_system.remove_own(self.run_directory.root) if remove else None
+        notice = bpf_file_system.tidy(self.run_directory.root, used) if remove else None
         self.lock.release(remove=remove)
         return [notice] if notice else []
 

@@ -148,10 +148,8 @@ class PinDirectory:
         """Make the directories (mode 0700) and the layout map, as far as they are absent. Capabilities:
         CAP_BPF.
         """
-        (self.bpffs / "ebpfmesh").mkdir(mode=0o700, exist_ok=True)
-        self.path.mkdir(mode=0o700, exist_ok=True)
-        for folder in _FOLDERS:
-            (self.path / folder).mkdir(mode=0o700, exist_ok=True)
+        for directory in (self.path.parent, self.path, *(self.path / folder for folder in _FOLDERS)):
+            directory.mkdir(mode=0o700, parents=directory == self.path, exist_ok=True)
         if self._layouts is None:
             self._open_layouts()
 
@@ -224,7 +222,7 @@ class PinDirectory:
         with suppress(FileNotFoundError, NotADirectoryError, OwnershipError, KernelError):
             LayoutMap.open(self.layout_path).close()  # only a layout map is removed, whatever else is there
             self.layout_path.unlink()
-        for directory in (*(self.path / folder for folder in _FOLDERS), self.path, self.path.parent):
+        for directory in (*(self.path / folder for folder in _FOLDERS), self.path):
             with suppress(OSError):  # absent, or it holds what is not ours
                 directory.rmdir()
         return found
