@@ -6,13 +6,15 @@ import os
 import platform
 import tomllib
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ebpfmesh.errors import HostError
 from ebpfmesh.testing import NetNs, PrivateCgroup, compile_bpf, private_bpffs, private_cgroup, private_netns
+from ebpfmesh.testing.cgroup import remove_stale
 from ebpfmesh.testing.leaks import no_leaks
 
 if TYPE_CHECKING:
@@ -46,6 +48,13 @@ def _absent(reason: str, *, expected: bool = False) -> None:
     if REQUIRED and not expected:
         pytest.fail(f"{reason}, and EBPFMESH_REQUIRE_KERNEL=1", pytrace=False)
     pytest.skip(reason)
+
+
+def pytest_sessionstart() -> None:
+    """A killed run leaves its cgroups behind: they would be counted for ever."""
+    if os.geteuid() == 0:
+        with suppress(HostError):
+            remove_stale()
 
 
 @pytest.fixture(autouse=True)

@@ -12,6 +12,7 @@ import pytest
 
 from ebpfmesh.errors import HostError
 from ebpfmesh.testing import compile_bpf, private_bpffs, private_cgroup, private_netns, veth_pair
+from ebpfmesh.testing.cgroup import remove_stale
 from ebpfmesh.testing.leaks import LeakError, no_leaks
 
 pytestmark = pytest.mark.kernel
@@ -50,6 +51,20 @@ def test_a_cgroup_below_is_removed_with_it():
         below = cgroup.child("below")
         os.close(below.fd)
     assert not below.path.exists()
+
+
+def test_the_cgroups_of_a_killed_process_are_swept_and_those_of_a_living_one_left():
+    script = "from ebpfmesh.testing import *; import os; private_cgroup().__enter__(); print(os.getpid()); os._exit(9)"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    killed = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False
+    )
+    with private_cgroup() as living:
+        stale = living.path.parent / f"ebpfmesh-test-{killed.stdout.strip()}-1"
+        assert stale.exists()
+        assert stale in remove_stale()
+        assert not stale.exists()
+        assert living.path.exists()
 
 
 def test_a_foreign_process_in_the_cgroup_is_named_and_left_running():

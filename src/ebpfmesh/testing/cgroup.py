@@ -14,6 +14,7 @@ from typing import Any
 from ebpfmesh.errors import HostError
 from ebpfmesh.features.cgroup_mount import cgroup2_mount
 
+_PREFIX = "ebpfmesh-test-"  # then the process's id, which tells whose it is
 _numbers = itertools.count(1)
 
 # A shell moves itself before it becomes the command: every socket of the command is then of this cgroup,
@@ -95,13 +96,25 @@ def private_cgroup(name: str | None = None) -> Iterator[PrivateCgroup]:
     Errors: HostError without cgroup v2; PermissionError without root.
     """
     mount = cgroup2_mount()
-    path = mount / (name or f"ebpfmesh-test-{os.getpid()}-{next(_numbers)}")
+    path = mount / (name or f"{_PREFIX}{os.getpid()}-{next(_numbers)}")
     path.mkdir()
     cgroup = PrivateCgroup(path)
     try:
         yield cgroup
     finally:
         cgroup.remove()
+
+
+def remove_stale() -> list[Path]:
+    """Remove the empty cgroups of test processes that were killed; those that were removed."""
+    removed = []
+    for path in cgroup2_mount().glob(f"{_PREFIX}*"):
+        pid = path.name.removeprefix(_PREFIX).partition("-")[0]
+        if pid.isdigit() and not Path(f"/proc/{pid}").exists():
+            with suppress(OSError, HostError):  # somebody else removes it too, or a process is still in it
+                _remove_tree(path, time.monotonic())
+                removed.append(path)
+    return removed
 
 
 def _own_cgroup() -> str:
