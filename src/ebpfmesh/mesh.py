@@ -9,13 +9,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-import structlog
-
 from ebpfmesh.errors import ClosedError, ConfigError, EbpfMeshError
 from ebpfmesh.ownership import RUN_ROOT, Ownership
-from ebpfmesh.policy.check import check
+from ebpfmesh.policy.check import check, check_service
+from ebpfmesh.policy.index import Index
 from ebpfmesh.policy.model import Config, Service
-from ebpfmesh.policy.plan import Plan, diff
+from ebpfmesh.policy.plan import Plan, ServiceAdded, ServiceChanged, ServiceRemoved, SettingChanged, diff
 from ebpfmesh.tiers.connect import memory, status
 from ebpfmesh.tiers.connect.reconcile import Applied
 from ebpfmesh.tiers.connect.tier import ConnectTier
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
     from ebpfmesh.tiers.connect.status import Status
 
 _COLLECT_EVERY = 1.0  # seconds between looks for backends whose last connection ended
-
-log = structlog.get_logger("ebpfmesh.mesh")
 
 
 class Changed(NamedTuple):
@@ -57,6 +54,7 @@ class Mesh:
         self._run_root, self._bpffs = Path(run_root), bpffs
         self._ownership: Ownership | None = None
         self._tier: ConnectTier | None = None
+        self._index = Index()
         self._lock = threading.RLock()
 
     # --- life -------------------------------------------------------------------------------------------------
@@ -71,7 +69,8 @@ class Mesh:
         with self._lock:
             if self._tier is not None:
                 return self
-            self._check(self.config)
+            check(self.config)
+            memory.check_budget(self.config)
             self._ownership = Ownership.acquire(
                 self.config.name,
                 cgroup=self.config.cgroup,
@@ -87,11 +86,10 @@ class Mesh:
                 self._tier.apply(self._tier.adopt(self.config.services), gone)
                 self._tier.attach()
                 self._ownership.write_record(self._tier.object_hashes)
+                self._index = Index(self.config.services)
             except BaseException:
                 self._end(keep=taking_over)
                 raise
-        for notice in self._ownership.notices:
-            log.info("start", notice=notice)
         return self
 
     def close(self, *, keep: bool = False) -> list[str]:
@@ -123,25 +121,21 @@ class Mesh:
         """
         with self._lock:
             tier = self._running()
-            _refuse_restart(self.config, config)
-            self._check(config)
-            before = self.config
-            plan = diff(before, config)
-            put = [one for one in config.services if (old := before.by_name(one.name)) is not one and old != one]
-            gone = [one.name for one in before.services if config.by_name(one.name) is None]
-            if put or gone:
+            plan = diff(self.config, config)
+            put, gone = _put_and_gone(plan, config)
+            if not plan.empty:
+                self._check_change(config, plan, put, gone)
                 tier.apply(put, gone)
-            self.config = config
+                self._remember(config, put, gone)
         return plan
 
     def put(self, service: Service) -> Applied:
         """Add one service, or change the one of its name: `apply` for a single change, in time that does not grow."""
         with self._lock:
             tier = self._running()
-            config = self.config.with_service(service)
-            self._check_one(config, service)
+            self._check_one(service)
             applied = tier.apply([service])
-            self.config = config
+            self._remember(self.config.with_service(service), [service], [])
         return applied
 
     def remove(self, name: str) -> Applied:
@@ -151,7 +145,7 @@ class Mesh:
             if self.config.by_name(name) is None:
                 raise ConfigError(f"there is no service {name!r}", where="$.services")
             applied = tier.apply([], [name])
-            self.config = self.config.without(name)
+            self._remember(self.config.without(name), [], [name])
         return applied
 
     def collect(self) -> bool:
@@ -204,14 +198,24 @@ class Mesh:
 
     # --- inside -----------------------------------------------------------------------------------------------------
 
-    def _check(self, config: Config) -> None:
-        check(config)
-        memory.check_budget(config)
+    def _check_change(self, config: Config, plan: Plan, put: list[Service], gone: list[str]) -> None:
+        _refuse_restart(plan)
+        if len(put) == 1 and not gone:
+            self._check_one(put[0])  # one of 10,000: the others were checked, and are indexed
+        else:
+            check(config)
+            memory.check_budget(config)
 
-    def _check_one(self, config: Config, service: Service) -> None:
-        from ebpfmesh.policy.check import check_service
+    def _check_one(self, service: Service) -> None:
+        for problem in check_service(service, self._index):
+            raise problem
 
-        check_service(config, service)
+    def _remember(self, config: Config, put: list[Service], gone: list[str]) -> None:
+        self.config = config
+        for name in gone:
+            self._index.remove(name)
+        for service in put:
+            self._index.put(service)
 
     def _running(self) -> ConnectTier:
         if self._tier is None:
@@ -231,9 +235,25 @@ class Mesh:
         return notices
 
 
-def _refuse_restart(before: Config, after: Config) -> None:
-    for field in ("name", "cgroup", "allow_root_cgroup", "capacity"):
-        if getattr(before, field) != getattr(after, field):
+def _put_and_gone(plan: Plan, config: Config) -> tuple[list[Service], list[str]]:
+    put, gone = [], []
+    for change in plan.changes:
+        if isinstance(change, ServiceRemoved):
+            gone.append(change.name)
+        elif isinstance(change, ServiceAdded):
+            put.append(change.service)
+        elif isinstance(change, ServiceChanged):
+            service = config.by_name(change.name)
+            assert service is not None  # the plan says that it stays
+            put.append(service)
+    return put, gone
+
+
+def _refuse_restart(plan: Plan) -> None:
+    for change in plan.changes:
+        if isinstance(change, SettingChanged) and change.field != "memory_budget":
             raise ConfigError(
-                "it cannot change while the mesh runs", where=f"$.{field}", remedy="ebpfmesh stop, then ebpfmesh run"
+                "it cannot change while the mesh runs",
+                where=f"$.{change.field}",
+                remedy="ebpfmesh stop, then ebpfmesh run",
             )

@@ -78,8 +78,8 @@ static __always_inline int reaches_v4(struct bpf_sock_addr *ctx)
 	return !BPF_CORE_READ_BITFIELD(&((struct sock *)tcp)->__sk_common, skc_ipv6only);
 }
 
-static __always_inline enum outcome choose(struct bpf_sock_addr *ctx, const struct endpoint *destination, int dual_stack,
-					   struct choice *choice)
+static __always_inline enum outcome choose(struct bpf_sock_addr *ctx, const struct endpoint *destination,
+					   int dual_stack, struct choice *choice)
 {
 	const struct slot_table *table;
 	struct settings *at;
@@ -158,7 +158,8 @@ static __always_inline int record(struct bpf_sock_addr *ctx, const struct endpoi
 	connection->backend = choice->backend;
 	count(connection->service, connection->counter, active, 1);
 	connection->state = CONNECTION_PICKED;
-	if (ctx->protocol != IPPROTO_TCP) /* nothing to wait for: UDP is open at once, MPTCP has no sockops of its own */
+	if (ctx->protocol !=
+	    IPPROTO_TCP) /* nothing to wait for: UDP is open at once, MPTCP has no sockops of its own */
 		connection_open(connection);
 	return 0;
 }
@@ -201,7 +202,8 @@ static __always_inline int on_sendmsg(struct bpf_sock_addr *ctx, const struct en
 }
 
 /* The service address to show in the place of `peer`: 1 if there is one. */
-static __always_inline int frontend_of(struct bpf_sock_addr *ctx, const struct endpoint *peer, struct endpoint *frontend)
+static __always_inline int frontend_of(struct bpf_sock_addr *ctx, const struct endpoint *peer,
+				       struct endpoint *frontend)
 {
 	struct connection *connection;
 
@@ -214,7 +216,8 @@ static __always_inline int frontend_of(struct bpf_sock_addr *ctx, const struct e
 	return 1;
 }
 
-static __always_inline int on_recvmsg(struct bpf_sock_addr *ctx, const struct endpoint *source, struct endpoint *frontend)
+static __always_inline int on_recvmsg(struct bpf_sock_addr *ctx, const struct endpoint *source,
+				      struct endpoint *frontend)
 {
 	struct reply_key key;
 	struct sender *sender;
@@ -341,17 +344,32 @@ int getpeername6(struct bpf_sock_addr *ctx)
 	return PASS;
 }
 
+/* The kernel counts SYN and FIN as bytes (RFC 9293, section 3.4: each takes a sequence number); the application does not. */
+static __always_inline void end_tcp(struct bpf_sock_ops *ctx, struct bpf_sock *socket, struct connection *connection)
+{
+	__u32 state = ctx->args[0];
+	__u64 sent = ctx->bytes_acked, received = ctx->bytes_received;
+	__u64 marks = 1 + (state == BPF_TCP_FIN_WAIT2 || state == BPF_TCP_LAST_ACK || state == BPF_TCP_CLOSING ||
+			   state == BPF_TCP_TIME_WAIT);
+	struct sock *sk = (struct sock *)bpf_skc_to_tcp_sock(socket);
+
+	if (sk && sk->__sk_common.skc_flags >> SOCK_DONE & 1 && received)
+		received--;
+	connection_end(connection, sent > marks ? sent - marks : 0, received);
+}
+
 SEC("sockops")
 int lifetime(struct bpf_sock_ops *ctx)
 {
+	struct bpf_sock *socket = ctx->sk; /* read once: the verifier forgets the check of a second read */
 	struct connection *connection;
 
 	if (ctx->op != BPF_SOCK_OPS_TCP_CONNECT_CB && ctx->op != BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB &&
 	    ctx->op != BPF_SOCK_OPS_STATE_CB)
 		return 1;
-	if (!ctx->sk)
+	if (!socket)
 		return 1;
-	connection = bpf_sk_storage_get(&connections, ctx->sk, 0, 0);
+	connection = bpf_sk_storage_get(&connections, socket, 0, 0);
 	if (!connection)
 		return 1;
 	switch (ctx->op) {
@@ -363,7 +381,7 @@ int lifetime(struct bpf_sock_ops *ctx)
 		break;
 	case BPF_SOCK_OPS_STATE_CB:
 		if (ctx->args[1] == BPF_TCP_CLOSE)
-			connection_end(connection, ctx->bytes_acked, ctx->bytes_received);
+			end_tcp(ctx, socket, connection);
 		break;
 	}
 	return 1;

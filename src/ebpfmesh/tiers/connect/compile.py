@@ -47,17 +47,12 @@ def reaches(service: Service) -> set[Reach]:
 
 
 def tables(
-    service: Service, ids: Mapping[Endpoint, int], previous: Callable[[Reach], Table | None]
+    service: Service, targets: list[Target], previous: Callable[[Reach], Table | None]
 ) -> dict[Reach, CompiledTable]:
-    """A table for each reach; ``ids`` are the backends' ids, ``previous`` gives the table that is in force.
+    """A table for each reach; ``targets`` are the backends that take connections, ``previous`` gives the table in force.
 
     Errors: ConfigError, naming the balancer, if it fails or returns what the kernel cannot pick from.
     """
-    targets = [
-        Target(ids[backend.endpoint], backend.weight, backend.endpoint.identity)
-        for backend in service.backends
-        if backend.weight and not backend.draining
-    ]
     built: dict[tuple[int, ...], CompiledTable] = {}
     result = {}
     for reach in reaches(service):

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from ebpfmesh.engine.balance.table import Pick, Table
+from ebpfmesh.engine.balance.table import Pick, Table, Target
 from ebpfmesh.tiers.connect import compile as compiler
 from ebpfmesh.policy.address import Endpoint
 from ebpfmesh.tiers.connect.compile import TOMBSTONE, Reach
+from ebpfmesh.tiers.connect.ids import Ids
 from ebpfmesh.tiers.connect.installed import Installed, InstalledBackend, InstalledService
 from ebpfmesh.tiers.connect.wire import (
     ADDRESS_KEY,
@@ -60,17 +61,17 @@ class Draft:
     freed_extents: list[tuple[int, int]] = field(default_factory=list)
     departed: list[tuple[InstalledService, Endpoint]] = field(default_factory=list)
     """Backends that leave with this change."""
-    _undo: list[Callable[[], None]] = field(default_factory=list)
+    _taken: dict[str, list[int]] = field(default_factory=lambda: {"services": [], "frontends": [], "counters": []})
 
     def put(self, service: Service) -> None:
         """Add the service, or make the installed one so. CapacityError if it does not fit."""
         old = self.installed.services.get(service.name) or self.installed.retired.get(service.name)
         scope = self.scope_of(service.namespace)
-        new = InstalledService(
-            service.name, old.index if old else self._take(self.installed.service_ids), digest_of(service, scope), b""
-        )
-        self._put_backends(service, new, old)
-        self._put_tables(service, new, old)
+        index = old.index if old else self._take("services", self.installed.service_ids)
+        new = InstalledService(service.name, index, digest_of(service, scope), b"")
+        endpoints = [backend.endpoint for backend in service.backends]
+        self._put_backends(service, endpoints, new, old)
+        self._put_tables(service, endpoints, new, old)
         self._put_addresses(service, new, scope)
         new.record = _record(service, new, scope)
         self.records[service.name] = new.record
@@ -95,32 +96,50 @@ class Draft:
                     self._set_version(frontend, TOMBSTONE)
 
     def undo(self) -> None:
-        """Give every number back: nothing was written."""
-        for step in reversed(self._undo):
-            step()
+        """Give every number and place back."""
+        installed, taken = self.installed, self._taken
+        for start, words in self.slot_writes:
+            installed.extents.give_back(start, len(words) // 8)
+        for kind, ids in (
+            ("services", installed.service_ids), ("frontends", installed.frontend_ids), ("counters", installed.counter_ids)
+        ):  # fmt: skip
+            for number in taken[kind]:
+                ids.give_back(number)
 
-    def _put_backends(self, service: Service, new: InstalledService, old: InstalledService | None) -> None:
+    def _put_backends(
+        self, service: Service, endpoints: list[Endpoint], new: InstalledService, old: InstalledService | None
+    ) -> None:
         known = {**old.leaving, **old.backends} if old else {}
-        numbers = _unused_numbers(one.id for one in known.values())
-        rows, take = self.backend_rows, self.installed.counter_ids
-        for backend in service.backends:
-            endpoint, weight = backend.endpoint, backend.weight
+        numbers = _unused_numbers({one.id for one in known.values()})
+        rows, index, backends, counters = self.backend_rows, new.index, new.backends, self.installed.counter_ids
+        for backend, endpoint in zip(service.backends, endpoints, strict=True):
+            weight = backend.weight
             one = known.pop(endpoint, None)
-            if one is None or one.weight != weight:
-                number, counter = (one.id, one.counter) if one else (next(numbers), self._take(take))
-                one = InstalledBackend(number, counter, weight)
-                row = BACKEND.pack(endpoint.packed, endpoint.port, weight, counter)
-                rows.append((BACKEND_KEY.pack(new.index, number), row))
-            new.backends[endpoint] = one
+            if one is None:
+                one = InstalledBackend(next(numbers), self._take("counters", counters), weight)
+            elif one.weight != weight:
+                one = InstalledBackend(one.id, one.counter, weight)
+            else:
+                backends[endpoint] = one
+                continue
+            row = BACKEND.pack(endpoint.packed, endpoint.port, weight, one.counter)
+            rows.append((BACKEND_KEY.pack(index, one.id), row))
+            backends[endpoint] = one
         new.leaving = known
         if old:
             self.departed += [(new, endpoint) for endpoint in known if endpoint in old.backends]
 
-    def _put_tables(self, service: Service, new: InstalledService, old: InstalledService | None) -> None:
-        ids = {endpoint: one.id for endpoint, one in new.backends.items()}
+    def _put_tables(
+        self, service: Service, endpoints: list[Endpoint], new: InstalledService, old: InstalledService | None
+    ) -> None:
+        targets = [
+            Target(new.backends[endpoint].id, backend.weight, endpoint.identity)
+            for backend, endpoint in zip(service.backends, endpoints, strict=True)
+            if backend.weight and not backend.draining
+        ]
         placed: dict[int, tuple[Extent, int]] = {}
         before = old.extents if old else {}
-        tables = compiler.tables(service, ids, lambda reach: self._previous(before.get(reach)))
+        tables = compiler.tables(service, targets, lambda reach: self._previous(before.get(reach)))
         for reach, table in tables.items():
             if id(table) not in placed:
                 placed[id(table)] = self._place(table, before.values())
@@ -137,7 +156,6 @@ class Draft:
                 return extent, pick
         elements = len(table.words) // 8
         start = self.installed.extents.take(elements)
-        self._undo.append(lambda: self.installed.extents.give_back(start, elements))
         self.slot_writes.append((start, table.words))
         return Extent(start, elements, table.count), table.pick
 
@@ -156,7 +174,7 @@ class Draft:
             if frontend is None:
                 frontend = self.new_addresses.get(key)
             if frontend is None:
-                frontend = self.new_addresses[key] = self._take(self.installed.frontend_ids)
+                frontend = self.new_addresses[key] = self._take("frontends", self.installed.frontend_ids)
             new.frontends[key] = frontend
             self._set_version(frontend, compiler.dispatch(service, new.index, address, new.extents))
 
@@ -165,15 +183,14 @@ class Draft:
         if self.tables.current(frontend) != dispatch:
             self.versions[frontend] = dispatch
 
-    def _take(self, ids: object) -> int:
-        number: int = ids.take()  # type: ignore[attr-defined]
-        self._undo.append(lambda: ids.give_back(number))  # type: ignore[attr-defined]
+    def _take(self, kind: str, ids: Ids) -> int:
+        number = ids.take()
+        self._taken[kind].append(number)
         return number
 
 
-def _unused_numbers(used: Iterable[int]) -> Iterable[int]:
-    taken = set(used)
-    return (number for number in range(1, 65536) if number not in taken)
+def _unused_numbers(used: set[int]) -> Iterator[int]:
+    return (number for number in range(1, 65536) if number not in used)
 
 
 def _record(service: Service, new: InstalledService, scope: int) -> bytes:

@@ -18,7 +18,7 @@ from ebpfmesh.tiers.connect.wire import (
 )
 
 if TYPE_CHECKING:
-    from ebpfmesh.policy.capacity import Capacities
+    from ebpfmesh.policy.capacity import Need
     from ebpfmesh.policy.model import Config
 
 _PAGE = 4096
@@ -42,11 +42,11 @@ def max_entries(config: Config) -> dict[str, int]:
         "backends": room.backends,
         "backend_stats": room.backends,
         "slots": -(-room.slots // SLOTS_PER_ELEMENT),
-        "replies": room.udp_flows,
+        "replies": config.capacity.udp_flows,
     }
 
 
-def estimate(room: Capacities) -> int:
+def estimate(room: Need, udp_flows: int) -> int:
     """Bytes of kernel memory with every map full: what `check` holds against the budget."""
     arrays = (
         (room.addresses, FRONTEND_SIZE),
@@ -62,7 +62,7 @@ def estimate(room: Capacities) -> int:
     )
     total = sum(-(-count * size // _PAGE) * _PAGE for count, size in arrays)
     total += sum(_buckets(count) + count * _element(size) for count, size in hashes)
-    return total + _buckets(room.udp_flows) + room.udp_flows * (_ELEMENT + 16 + _REPLY)
+    return total + _buckets(udp_flows) + udp_flows * (_ELEMENT + 16 + _REPLY)
 
 
 def _buckets(count: int) -> int:
@@ -79,7 +79,7 @@ def check_budget(config: Config) -> int:
     from ebpfmesh.errors import CapacityError
     from ebpfmesh.policy.capacity import capacities, need
 
-    bytes_needed = estimate(capacities(config.capacity, need(config)))
+    bytes_needed = estimate(capacities(config.capacity, need(config)), config.capacity.udp_flows)
     if bytes_needed > config.memory_budget_bytes:
         raise CapacityError(
             f"the maps would take {bytes_needed / 2**20:.1f} MiB, the budget is {config.memory_budget_bytes / 2**20:.1f} MiB",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Collection, Iterator
-from pathlib import Path
+from contextlib import ExitStack
 from typing import NamedTuple
 
-from ebpfmesh.lowlevel import iterator, namespace, sock_diag
+from ebpfmesh.lowlevel import iterator, netns, netns_cookie, sock_diag
 from ebpfmesh.policy.address import Endpoint
 from ebpfmesh.tiers.connect.wire import LISTED_SOCKET
 
@@ -48,25 +49,34 @@ def destroy(current: Callable[[], Iterator[Socket]], departed: Collection[tuple[
     A connect() that was under way may still appear after the first pass, so passes go on until one finds nothing.
     Errors: CapabilityError; KernelError if the kernel has no SOCK_DESTROY.
     """
-    destroyed, spaces = 0, dict[int, Path | None]()
-    for _ in range(_PASSES):
-        doomed = [one for one in current() if (one.service, one.id) in departed]
-        if not doomed:
-            break
-        for space in {one.namespace for one in doomed} - spaces.keys():
-            spaces[space] = namespace.find(space)
-        ended = 0
-        for space, path in spaces.items():
-            if path is not None:
-                mine = [one for one in doomed if one.namespace == space]
-                ended += namespace.inside(path, lambda mine=mine: sum(map(_destroy, mine)))  # type: ignore[misc]
-        destroyed += ended
-        if not ended:
-            time.sleep(_PAUSE)
+    destroyed = 0
+    with ExitStack() as stack:
+        spaces: dict[int, int | None] = {}
+        for _ in range(_PASSES):
+            doomed = [one for one in current() if (one.service, one.id) in departed]
+            if not doomed:
+                break
+            for cookie in {one.namespace for one in doomed} - spaces.keys():
+                spaces[cookie] = descriptor = netns_cookie.find(cookie)
+                if descriptor is not None:
+                    stack.callback(os.close, descriptor)
+            ended = sum(_destroy_in(descriptor, [one for one in doomed if one.namespace == cookie])
+                        for cookie, descriptor in spaces.items() if descriptor is not None)  # fmt: skip
+            destroyed += ended
+            if not ended:
+                time.sleep(_PAUSE)
     return destroyed
+
+
+def _destroy_in(namespace: int, doomed: list[Socket]) -> int:
+    return netns.inside(namespace, lambda: sum(map(_destroy, doomed)))
 
 
 def _destroy(one: Socket) -> bool:
     return sock_diag.destroy(
-        family=one.family, protocol=one.protocol, source=one.source, destination=one.destination, cookie=one.cookie
+        family=one.family,
+        protocol=one.protocol,
+        source=(one.source.packed, one.source.port),
+        destination=(one.destination.packed, one.destination.port),
+        cookie=one.cookie,
     )

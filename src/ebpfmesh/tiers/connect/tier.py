@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
@@ -65,21 +66,27 @@ class ConnectTier:
 
         Errors: LayoutError (pinned maps of another version), LoadError, VerifierError, CapabilityError, NotSupportedError.
         """
-        from ebpfmesh import objects
+        from ebpfmesh import maps, objects
         from ebpfmesh.spec import ObjectSpec
 
         spec = ObjectSpec.from_file(object_path())
         ownership.pins.check_layouts(layout_hashes(spec))
-        pinned = ownership.pins.maps()
-        reuse = {name: ownership.pins.map_path(name) for name in spec.maps if name in pinned}
-        capacities = {} if reuse else memory.max_entries(config)
-        try:
-            loaded = objects.load(spec, reuse=reuse, max_entries=capacities, programs=list(HOOKS))
-        except KernelError as error:
-            raise _explained(error) from error
+        with ExitStack() as opened:
+            pinned = ownership.pins.maps()
+            reuse = {
+                name: opened.enter_context(maps.open_pinned(ownership.pins.map_path(name)))
+                for name in spec.maps
+                if name in pinned
+            }
+            # a pinned map keeps the capacity that it was made with
+            capacities = memory.max_entries(config) | _capacities(reuse)
+            try:
+                loaded = objects.load(spec, reuse=reuse, max_entries=capacities, programs=list(HOOKS))
+            except KernelError as error:
+                raise _explained(error) from error
         tier = cls(ownership, loaded, spec, _open_links(ownership))
-        if not reuse:
-            for name, digest in layout_hashes(spec).items():
+        for name, digest in layout_hashes(spec).items():
+            if name not in reuse:
                 ownership.pins.pin_map(name, loaded.maps[name], digest)
         return tier
 
@@ -154,7 +161,7 @@ class ConnectTier:
         from ebpfmesh import objects
 
         reuse = {name: self.objects.maps[name] for name in self.spec.maps}
-        self._lister = objects.load(self.spec, reuse=reuse, programs=[LISTER])
+        self._lister = objects.load(self.spec, reuse=reuse, max_entries=_capacities(reuse), programs=[LISTER])
         return self._lister
 
     def _is_current(self, link: Link) -> bool:
@@ -170,9 +177,9 @@ class ConnectTier:
 
     def _scope(self, path: str | None) -> int:
         if path not in self._scopes:
-            from ebpfmesh.lowlevel import namespace
+            from ebpfmesh.lowlevel import netns_cookie
 
-            self._scopes[path] = namespace.cookie_of(str(path))
+            self._scopes[path] = netns_cookie.cookie_of(str(path))
         return self._scopes[path]
 
 
@@ -185,6 +192,10 @@ def layout_hashes(spec: ObjectSpec) -> dict[str, str]:
         return f"{parts} {one.value and one.value.signature}"
 
     return {name: hashlib.sha256(describe(name).encode()).hexdigest() for name in spec.maps}
+
+
+def _capacities(open_maps: Mapping[str, Any]) -> dict[str, int]:
+    return {name: one.max_entries for name, one in open_maps.items() if one.max_entries}  # socket storage has none
 
 
 def _open_links(ownership: Ownership) -> dict[str, Link]:

@@ -22,7 +22,7 @@ SERVICE_NAME = Struct("=64s")
 SERVICE_RECORD = Struct("=QIBBBBI36sQ")  # digest, service, protocol, key, refusal, flags, table size, balancer, scope
 COUNTERS = Struct("=7Q")
 SERVICE_COUNTERS = Struct("=10Q")
-LISTED_SOCKET = Struct("=QQQIIIHH16sHxx16sHxx4x")
+LISTED_SOCKET = Struct("=QQQIIIHH16sHxx16sHxx")
 
 SLOTS_PER_ELEMENT = 4
 NAME_BYTES = 63

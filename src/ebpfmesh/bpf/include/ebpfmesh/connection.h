@@ -63,8 +63,8 @@ struct {
 #define count(service, backend, field, amount)                                                                         \
 	({                                                                                                             \
 		__u32 s_ = (service), b_ = (backend);                                                                  \
-		struct service_counters *of_service_ = bpf_map_lookup_elem(&service_stats, &s_);                    \
-		struct counters *of_backend_ = bpf_map_lookup_elem(&backend_stats, &b_);                            \
+		struct service_counters *of_service_ = bpf_map_lookup_elem(&service_stats, &s_);                       \
+		struct counters *of_backend_ = bpf_map_lookup_elem(&backend_stats, &b_);                               \
 		if (of_service_)                                                                                       \
 			__sync_fetch_and_add(&of_service_->traffic.field, (amount));                                   \
 		if (of_backend_)                                                                                       \
@@ -74,7 +74,7 @@ struct {
 #define count_service(service, field)                                                                                  \
 	({                                                                                                             \
 		__u32 s_ = (service);                                                                                  \
-		struct service_counters *of_service_ = bpf_map_lookup_elem(&service_stats, &s_);                    \
+		struct service_counters *of_service_ = bpf_map_lookup_elem(&service_stats, &s_);                       \
 		if (of_service_)                                                                                       \
 			__sync_fetch_and_add(&of_service_->field, 1);                                                  \
 	})

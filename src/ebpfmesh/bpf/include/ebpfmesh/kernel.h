@@ -33,16 +33,20 @@ struct sock_common {
 	unsigned short skc_family;
 	unsigned char skc_ipv6only : 1;
 	possible_net_t skc_net;
+	unsigned long skc_flags;
 	struct in6_addr skc_v6_daddr;
 	struct in6_addr skc_v6_rcv_saddr;
 } CORE;
+
+#define SOCK_DONE 1 /* bit of skc_flags: the peer's FIN has come */
 
 struct sock {
 	struct sock_common __sk_common;
 	__u16 sk_protocol;
 } CORE;
 
-/* bpf_skc_to_tcp6_sock() returns this; a struct sock is at its start. */
+/* bpf_skc_to_tcp_sock() and bpf_skc_to_tcp6_sock() return these; a struct sock is at their start. */
+struct tcp_sock;
 struct tcp6_sock;
 
 /* What an iterator over a socket-storage map is given (net/core/bpf_sk_storage.c). */
