@@ -54,7 +54,14 @@ def test_a_cgroup_below_is_removed_with_it():
 
 
 def test_the_cgroups_of_a_killed_process_are_swept_and_those_of_a_living_one_left():
-    script = "from ebpfmesh.testing import *; import os; private_cgroup().__enter__(); print(os.getpid()); os._exit(9)"
+    script = """
+import os
+from ebpfmesh.testing import private_cgroup
+held = private_cgroup()
+held.__enter__()
+print(os.getpid(), flush=True)
+os._exit(9)
+"""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     killed = subprocess.run(
         [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False

@@ -13,7 +13,7 @@ from pathlib import Path
 @contextmanager
 def private_bpffs() -> Iterator[Path]:
     """Mount a new bpffs and unmount it at the end, which drops every pin in it. Needs CAP_SYS_ADMIN."""
-    with tempfile.TemporaryDirectory(prefix="ebpfmesh-bpffs-") as directory:
+    with tempfile.TemporaryDirectory(prefix=f"ebpfmesh-bpffs-{os.getpid()}-") as directory:
         _mount_call("mount", b"bpf", directory.encode(), b"bpf", 0, b"mode=0700")
         try:
             yield Path(directory)

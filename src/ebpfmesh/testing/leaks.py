@@ -63,7 +63,7 @@ def _cgroups() -> set[str]:
 
 def _mounts() -> set[str]:
     lines = Path("/proc/self/mountinfo").read_text().splitlines()
-    return {line.split()[4] for line in lines if "/ebpfmesh-bpffs-" in line}
+    return {line.split()[4] for line in lines if f"/ebpfmesh-bpffs-{os.getpid()}-" in line}
 
 
 def _threads() -> set[str]:
