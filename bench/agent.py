@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from bench.servers import end
 from ebpfmesh import Backend, Balance, Capacity, Config, Mesh, Service
@@ -24,19 +24,22 @@ def service(
     addresses: Sequence[Address],
     backends: Sequence[Address],
     balance: str = "round-robin",
-    **more: Any,
+    *,
+    table: int | None = None,
+    protocol: Literal["tcp", "udp"] = "tcp",
 ) -> Service:
     """One service from pairs of host and port."""
     return Service(
         name=name,
+        protocol=protocol,
         addresses=tuple(f"{host}:{port}" for host, port in addresses),
         backends=tuple(Backend(address=f"{host}:{port}") for host, port in backends),
-        balance=Balance(name=balance, **more),
+        balance=Balance(name=balance, table=table),
     )
 
 
 def services(
-    count: int, backends: int, balance: str = "round-robin", first: int = 0, **more: Any
+    count: int, backends: int, balance: str = "round-robin", first: int = 0, table: int | None = None
 ) -> tuple[Service, ...]:
     """`count` services at 10.96.0.0/12, each with `backends` addresses of 10.128.0.0/9 of its own."""
     return tuple(
@@ -45,7 +48,7 @@ def services(
             [(f"10.{96 + (number >> 16)}.{number >> 8 & 255}.{number & 255}", 80)],
             [(_pod(number * backends + index), 8080) for index in range(backends)],
             balance,
-            **more,
+            table=table,
         )
         for number in range(first, first + count)
     )

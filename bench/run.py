@@ -25,7 +25,7 @@ from bench.scenarios import SCENARIOS  # noqa: E402
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """0: every bar holds; 1: one does not, or a scenario failed; 2: wrong use; 130: interrupted."""
+    """0: everything was measured, whatever it says; 1: a scenario failed; 2: wrong use; 130: interrupted."""
     options = _parse(arguments)
     if os.geteuid() != 0:
         print(
@@ -41,6 +41,11 @@ def main(arguments: list[str] | None = None) -> int:
         seconds=1.0 if options.quick else options.seconds,
         quick=options.quick,
     )
+    if (load := os.getloadavg()[0]) > 0.5:
+        print(
+            f"bench: this machine is busy (load {load:.1f}): expect noise, and look at `direct again`",
+            file=sys.stderr,
+        )
     try:
         failed = [name for name in options.only or SCENARIOS if not _one(SCENARIOS[name], settings, output)]
     except KeyboardInterrupt:
@@ -50,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"\n{bars.text(known)}\n\nresults in {output}")
     if failed:
         print(f"bench: failed: {', '.join(failed)}", file=sys.stderr)
-    return 1 if failed or not all(bar.holds for bar in known) else 0
+    return 1 if failed else 0
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:

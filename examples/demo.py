@@ -73,9 +73,12 @@ class Demo:
         curl = Counter(self.stage.request(URL, inside=True).stdout.strip() or "failed" for _ in range(12))
         python = Counter(self.stage.python(URLLIB).split())
         outside = self.stage.request(URL, inside=False)
-        self.screen.say(f"12 x curl {URL}           {counts(curl)}")
-        self.screen.say(f"30 x urllib.request.urlopen()       {counts(python)}")
-        self.screen.say(f"the same curl outside the cgroup    {outside.stderr.strip()}")
+        for client, outcome in (
+            (f"12 x curl {URL}", counts(curl)),
+            ("30 x Python's urllib", counts(python)),
+            ("curl outside the cgroup", outside.stderr.strip()),
+        ):
+            self.screen.say(f"{client:<32} {outcome}")
         both = curl + python
         even = set(both) == set("abc") and max(both.values()) - min(both.values()) <= 2
         text = f"{both.total()} requests of curl and urllib were spread: {counts(both)}"
@@ -153,8 +156,11 @@ class Demo:
         from demo_parts.stage import end
 
         fresh, kept = self.loads[:2], self.loads[2]
-        total = sum(load.requests for load in fresh)
-        failed = sum(load.failed for load in fresh)
+        total, failed = sum(load.requests for load in fresh), sum(load.failed for load in fresh)
+        on_kept, kept_failed = (
+            kept.requests,
+            kept.failed,
+        )  # read before the clients are ended, which is no failure
         slowest = max(load.count["slowest_ms"] for load in self.loads)
         for load in self.loads:
             for error in load.count["errors"]:
@@ -162,18 +168,10 @@ class Demo:
             end(load.process)
         end(agent.process)
         left = len(attachments(self.stage))
-        self.found(
-            "requests",
-            total,
-            f"{total:,} requests, each on its own connection: {failed} failed",
-            total > 0 and not failed,
-        )
-        self.found(
-            "kept",
-            kept.requests,
-            f"one connection was kept through all of it: {kept.requests:,} requests, {kept.failed} failed",
-            kept.requests > 0 and not kept.failed,
-        )
+        text = f"{total:,} requests, each on its own connection: {failed} failed"
+        self.found("requests", total, text, total > 0 and not failed)
+        text = f"one connection was kept through all of it: {on_kept:,} requests, {kept_failed} failed"
+        self.found("kept", on_kept, text, on_kept > 0 and not kept_failed)
         self.found("slowest", slowest, f"the slowest request took {slowest:.0f} ms", slowest < 1000)
         self.found("left", left, f"the agent stopped and left {left} programs attached", left == 0)
 
@@ -238,6 +236,7 @@ def main() -> int:
             print(f"demo: {what}: {remedy}", file=sys.stderr)
         return 2
     from demo_parts.stage import stage
+
     from ebpfmesh.errors import EbpfMeshError
 
     for number in (signal.SIGINT, signal.SIGTERM):

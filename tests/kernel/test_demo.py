@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -74,7 +73,7 @@ def test_what_was_attached_is_listed_with_hook_program_and_link(
 ) -> None:
     listed = re.findall(r"^ {4}(\S+) +(\S+) +program \d+, link \d+$", played[0], re.M)
     assert len(listed) == 10
-    assert ("cgroup/connect4", "connect4") in listed
+    assert ("connect4", "connect4") in listed
 
 
 def test_without_a_terminal_each_act_prints_its_table_once_and_no_escapes(
@@ -152,18 +151,18 @@ def _runs(pid: int, command: bytes) -> bool:
 
 
 def test_without_root_it_says_what_is_missing_and_the_remedy() -> None:
-    # A user namespace without a mapping: the same files can be read, and the process is not root.
-    unshare = [shutil.which("unshare") or "unshare", "--user"]
-    if subprocess.run([*unshare, "true"], capture_output=True, check=False).returncode != 0:
-        pytest.skip("user namespaces are not allowed here")
-    done = subprocess.run(
-        [*unshare, sys.executable, str(DEMO)],
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        timeout=20,
-        check=False,
-    )
+    # Nobody, who may read the same files: this interpreter may be in root's home.
+    nobody = [
+        "setpriv",
+        "--reuid",
+        "65534",
+        "--inh-caps",
+        "+dac_read_search",
+        "--ambient-caps",
+        "+dac_read_search",
+    ]
+    command = [*nobody, sys.executable, "-B", str(DEMO)]
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=20, check=False)
     assert done.returncode == 2
     assert done.stderr == "demo: not root: run `sudo make demo`\n"
     assert done.stdout == ""
