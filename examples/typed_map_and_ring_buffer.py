@@ -43,10 +43,11 @@ async def three_records(ring: RingBuffer[Connect]) -> None:
 spec = ObjectSpec.from_bytes(compile_bpf(SOURCE.read_text()), "example")
 types = {"counts": (Destination, U64), "connects": (None, Connect)}
 with private_cgroup() as cgroup, objects.load(spec, types=types) as loaded:
-    with hooks.for_program(loaded.programs["on_connect"]).attach(loaded.programs["on_connect"], cgroup.path):
-        with cgroup.enter():
-            connect_three_times()
-        asyncio.run(asyncio.wait_for(three_records(loaded.maps["connects"]), 5))
-        for destination, count in loaded.maps["counts"].items():
-            print(f"map: {destination.address}:{destination.port} was connected to {count} times")
-        print(f"lost: {loaded.variables['lost'].get()} records")
+    program = loaded.programs["on_connect"]
+    link = hooks.for_program(program).attach(program, cgroup.path)
+    with link, cgroup.enter():
+        connect_three_times()
+    asyncio.run(asyncio.wait_for(three_records(loaded.maps["connects"]), 5))
+    for destination, count in loaded.maps["counts"].items():
+        print(f"map: {destination.address}:{destination.port} was connected to {count} times")
+    print(f"lost: {loaded.variables['lost'].get()} records")

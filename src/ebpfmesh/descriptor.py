@@ -21,7 +21,8 @@ class Descriptor:
     __slots__ = ("fd", "released", "what")
 
     def __init__(self, fd: int, what: str) -> None:
-        self.fd, self.what, self.released = fd, what, False
+        self.fd, self.what = fd, what
+        self.released = True  # until an owner takes it: nobody else could close it
 
     @classmethod
     def duplicate(cls, fd: int, what: str) -> Descriptor:
@@ -54,6 +55,7 @@ class Owned:
 
     def __init__(self, descriptor: Descriptor) -> None:
         self._descriptor: Descriptor | None = descriptor
+        descriptor.released = False
 
     @property
     def descriptor(self) -> Descriptor:

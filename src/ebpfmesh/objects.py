@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import msgspec
 
@@ -99,10 +98,12 @@ def load(
     spec = source if isinstance(source, ObjectSpec) else ObjectSpec.from_file(source)
     request = _request(spec, constants, max_entries, programs, types or {})
     with ExitStack() as temporary:
-        reused = {name: _opened(name, each, temporary) for name, each in (reuse or {}).items()}
+        reused = {name: _opened(name, each) for name, each in (reuse or {}).items()}
+        temporary.callback(reused.clear)  # a traceback keeps this frame, and would keep them open
         _known(spec, "map", reused, spec.maps)
-        for name, descriptor in reused.items():
-            reusing.check(request.maps[name], descriptor)
+        descriptors = {name: each.fd for name, each in reused.items()}
+        for name, fd in descriptors.items():
+            reusing.check(request.maps[name], fd)
         examples = dict(inner_maps or {})
         _known(spec, "map", examples, spec.maps)
         for name, wanted in request.maps.items():
@@ -111,13 +112,12 @@ def load(
         numbers = {name: each if isinstance(each, int) else each.fd for name, each in examples.items()}
 
         def prepare(opened: OpenObject) -> None:
-            request.apply(opened, {name: each.fd for name, each in reused.items()}, numbers)
+            request.apply(opened, descriptors, numbers)
 
         return _load(spec, prepare, lambda opened: _owned(opened, request, types or {}))
 
 
-@dataclass(frozen=True)
-class _Request:
+class _Request(NamedTuple):
     """What load() was asked for, checked against the spec."""
 
     maps: Mapping[str, MapSpec]  # with the wanted capacities
@@ -202,16 +202,13 @@ def _known(spec: ObjectSpec, what: str, names: Iterable[str], known: Mapping[str
             )
 
 
-def _opened(name: str, source: Openable, temporary: ExitStack) -> Descriptor:
-    """The descriptor of a map to reuse, held at least until the load is over."""
+def _opened(name: str, source: Openable) -> Descriptor:
+    """The descriptor of a map to reuse, to be held until the load is over."""
     if isinstance(source, OpenMap):
         return source.descriptor
     if isinstance(source, int):
-        descriptor = Descriptor.duplicate(source, f"map {name}")
-    else:
-        descriptor = Descriptor(open_pinned(source, "map"), f"map {name} at {source}")
-    descriptor.released = True  # closed with its last reference, at the end of load()
-    return descriptor
+        return Descriptor.duplicate(source, f"map {name}")
+    return Descriptor(open_pinned(source, "map"), f"map {name} at {source}")
 
 
 def _example(name: str, inner: MapSpec) -> Any:

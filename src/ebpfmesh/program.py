@@ -7,9 +7,8 @@ import os
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 from ebpfmesh.descriptor import Descriptor, Owned
 from ebpfmesh.errors import CapabilityError, EbpfMeshError, KernelError, NotSupportedError
@@ -25,8 +24,7 @@ _ENOTSUPP = 524
 _ENABLE_STATS = 32  # enum bpf_cmd
 
 
-@dataclass(frozen=True, slots=True)
-class ProgramInfo:
+class ProgramInfo(NamedTuple):
     """A loaded program as the kernel describes it.
 
     ``tag`` is the digest of its instructions in hexadecimal; ``instructions`` and ``machine_code`` are its sizes after
@@ -48,11 +46,8 @@ class ProgramInfo:
     gpl_compatible: bool
 
 
-@dataclass(frozen=True, slots=True)
-class TestRun:
+class TestRun(NamedTuple):
     """What a test run gave: the program's return value, the packet and context after it, nanoseconds of one run."""
-
-    __test__ = False  # not a test case, whatever its name makes pytest think
 
     value: int
     data: bytes

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import mmap
 
-from ebpfmesh.descriptor import Descriptor
 from ebpfmesh.errors import LayoutError
 from ebpfmesh.maps.families import kernel_layouts
 from ebpfmesh.maps.info import map_info, possible_cpus
@@ -14,13 +13,13 @@ from ebpfmesh.spec import MapFlags, MapSpec, MapType
 _OWN_VALUE_SIZE = {MapType.RINGBUF, MapType.USER_RINGBUF, MapType.STRUCT_OPS}
 
 
-def differences(spec: MapSpec, descriptor: Descriptor) -> list[str]:
+def differences(spec: MapSpec, fd: int) -> list[str]:
     """What differs between the declaration ``spec`` and the open map: type, sizes, capacity, flags, layouts.
 
     libbpf would take the open map's sizes over silently, and the programs would read its bytes as something else.
     A layout is compared where the kernel has BTF of the map and we may read it (CAP_SYS_ADMIN).
     """
-    info, found = map_info(descriptor.fd), []
+    info, found = map_info(fd), []
     pairs: list[tuple[str, object, object]] = [("type", _name(spec.type), _name(info.type))]
     if spec.type not in _OWN_VALUE_SIZE:
         pairs += [
@@ -33,17 +32,15 @@ def differences(spec: MapSpec, descriptor: Descriptor) -> list[str]:
     found = [f"{what} is {there}, not {wanted}" for what, wanted, there in pairs if wanted != there]
     if found:
         return found
-    for what, wanted, there in zip(
-        ("key", "value"), (spec.key, spec.value), kernel_layouts(descriptor), strict=True
-    ):
+    for what, wanted, there in zip(("key", "value"), (spec.key, spec.value), kernel_layouts(fd), strict=True):
         if wanted is not None and there is not None and wanted != there:
             found.append(f"{what} is {there.format}, not {wanted.format}")
     return found
 
 
-def check(spec: MapSpec, descriptor: Descriptor) -> None:
+def check(spec: MapSpec, fd: int) -> None:
     """LayoutError with all differences, unless the open map fits the declaration."""
-    if found := differences(spec, descriptor):
+    if found := differences(spec, fd):
         raise LayoutError(
             f"the open map is not what the object declares: {'; '.join(found)}",
             where=f"map {spec.name}",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 # "; x = *p; @ file.c:12" since 6.9 (commit 7cc13adbd057), "; x = *p;" before, with line information
 _SOURCE = re.compile(r"^; ?(?P<text>.*?)(?: @ (?P<file>\S+):(?P<line>\d+))?$")
@@ -17,8 +17,7 @@ _NOISE = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(NamedTuple):
     """Why the verifier refused: its ``reason``; ``instruction`` number (-1: none) and text; ``source`` text and place."""
 
     reason: str

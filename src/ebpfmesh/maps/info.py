@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ebpfmesh.errors import HostError
 from ebpfmesh.lowlevel import libbpf
@@ -19,8 +18,7 @@ if TYPE_CHECKING:
 _INFO = struct.Struct("=IIIIII16sIIQQIIIIQ")
 
 
-@dataclass(frozen=True, slots=True)
-class MapInfo:
+class MapInfo(NamedTuple):
     """An open map as the kernel describes it; sizes are bytes, ``max_entries`` elements (bytes for a ring buffer)."""
 
     id: int

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import mmap
 import os
@@ -11,7 +10,7 @@ import struct
 import threading
 import time
 from collections import deque
-from typing import Any, Generic, Self
+from typing import TYPE_CHECKING, Any, Generic, Self
 
 from ebpfmesh.descriptor import Descriptor
 from ebpfmesh.errors import ClosedError, MapError, MapTypeError
@@ -21,6 +20,9 @@ from ebpfmesh.maps.codec import Codec
 from ebpfmesh.maps.info import MapInfo
 from ebpfmesh.maps.map import V
 from ebpfmesh.maps.open_map import OpenMap
+
+if TYPE_CHECKING:
+    import asyncio
 
 _AT_ONCE = (
     1024  # records taken in one go; those beyond stay in the ring, which tells programs that it is full
@@ -244,6 +246,8 @@ class _Reader:
 
     async def readable(self) -> None:
         """The same for asyncio."""
+        import asyncio
+
         loop = asyncio.get_running_loop()
         future = loop.create_future()
         waiters = self._waiters.setdefault(loop, [])
