@@ -169,7 +169,7 @@ def test_a_change_of_the_file_is_applied_and_a_wrong_one_refused(host: Host) -> 
     assert not host.reaches()
     host.write(backends=[host.backend, "nonsense"])
     refused = agent.wait_for("refused, what ran before keeps running")
-    assert "$.services[0].backends[1]" in refused
+    assert "backends[1]" in refused
     host.file.write_text("half [")
     agent.wait_for("refused")
     host.write()

@@ -72,7 +72,7 @@ def _text(status: Status, links: list[str], cgroup: str | None) -> str:
         addresses = ", ".join(service.addresses)
         rows.append([
             f"{service.name}/{service.protocol}", addresses, service.balancer, service.opened, service.active,
-            service.failed, service.closed, size(service.bytes_sent), size(service.bytes_received),
+            service.failed, service.closed, size(service.bytes_sent), size(service.bytes_received), service.datagrams,
         ])  # fmt: skip
         for backend in service.backends:
             note = (
@@ -84,9 +84,11 @@ def _text(status: Status, links: list[str], cgroup: str | None) -> str:
             )
             rows.append([
                 "", f"  {backend.address}", note, backend.opened, backend.active, backend.failed, backend.closed,
-                size(backend.bytes_sent), size(backend.bytes_received),
+                size(backend.bytes_sent), size(backend.bytes_received), backend.datagrams,
             ])  # fmt: skip
-    header = ["SERVICE", "ADDRESS", "BALANCE", "OPENED", "ACTIVE", "FAILED", "CLOSED", "SENT", "RECEIVED"]
+    header = [
+        "SERVICE", "ADDRESS", "BALANCE", "OPENED", "ACTIVE", "FAILED", "CLOSED", "SENT", "RECEIVED", "DATAGRAMS",
+    ]  # fmt: skip
     lines.append(table(header, rows) if rows else "no services")
     lines += _troubles(status)
     return "\n".join(lines)
