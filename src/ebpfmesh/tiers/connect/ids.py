@@ -29,6 +29,20 @@ class Ids:
         self._next += 1
         return self._next - 1
 
+    def take_many(self, count: int) -> list[int]:
+        """``count`` free numbers, as `take` would give them one by one; CapacityError without taking any."""
+        if count > self.available or self._free:
+            taken: list[int] = []
+            try:
+                taken += (self.take() for _ in range(count))
+            except CapacityError:
+                for number in taken:
+                    self.give_back(number)
+                raise
+            return taken
+        self._next += count
+        return list(range(self._next - count, self._next))
+
     def give_back(self, number: int) -> None:
         """The number is free again."""
         heappush(self._free, number)
