@@ -10,10 +10,10 @@ _SOURCE = re.compile(r"^; ?(?P<text>.*?)(?: @ (?P<file>\S+):(?P<line>\d+))?$")
 _INSTRUCTION = re.compile(r"^(?P<number>\d+): \([0-9a-f]{2}\) (?P<text>[^;]*)")
 # what the log holds beside source and reason: states, their precision, statistics, headings
 _NOISE = re.compile(
-    r"^(\d+: (\(|R\d|frame|safe|$)|R\d+(_\w+)?[=(]|frame\d+|from \d+ to \d+|processed \d+ insns|verification time"
-    r"|stack depth|peak_states|mark_precise|func#\d+ @\d+|last_idx|first_idx|regs=|parent |caller:|callee:|returning from"
-    r"|Validating |Func#\d+ .* is safe|arg#\d+ reference type|Global function|BEGIN|END|--|propagating|old:|cur:"
-    r"|live regs before insn|old state:|cur state:|verifier log|\d+ .*: \d+ \()"
+    r"^(\d+: (\(|R\d|frame|safe|<invalid CO-RE|[.\d]{10} |$)|R\d+(_\w+)?[=(]|frame\d+|from \d+ to \d+"
+    r"|processed \d+ insns|verification time|stack depth|peak_states|mark_precise|func#\d+ @\d+|last_idx|first_idx"
+    r"|regs=|parent |caller:|callee:|returning from|Validating |Func#\d+ .* is safe|arg#\d+ reference type"
+    r"|Global function|BEGIN|END|--|propagating|old:|cur:|old state:|cur state:|live regs before insn|verifier log)"
 )
 
 
@@ -85,6 +85,10 @@ _REMEDIES = (
         "this helper is not for this program type or kernel",
     ),
     (r"cannot call GPL-restricted function", 'declare the licence "GPL" or "Dual BSD/GPL"'),
+    (
+        r"failed to resolve CO-RE",
+        "this kernel has no such type or field: test it with bpf_core_field_exists()",
+    ),
     (r"invalid indirect read from stack|!read_ok", "initialise the variable, padding included"),
 )
 

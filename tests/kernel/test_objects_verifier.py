@@ -98,6 +98,20 @@ def test_a_helper_of_another_program_type_is_named() -> None:
     assert "bpf_msg_pull_data" in error.line or "unknown func" in error.line, error.line
 
 
+def test_a_structure_field_that_this_kernel_lacks_is_named() -> None:
+    error = refusal("""
+    struct sock { int sk_absent; } __attribute__((preserve_access_index));
+    SEC("tc") int bad(struct __sk_buff *skb)
+    {
+        __u32 value = 0;
+        struct sock *sock = (void *)skb->sk;
+        if (sock) bpf_probe_read_kernel(&value, 4, &sock->sk_absent);
+        return value;
+    }
+    """)
+    assert "struct sock.sk_absent" in error.line and "no such type or field" in error.line, error.line
+
+
 def test_a_licence_that_is_not_gpl_is_the_reason() -> None:
     error = refusal(LICENCE, licence="Proprietary")
     assert "GPL" in error.line, error.line

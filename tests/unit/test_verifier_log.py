@@ -117,8 +117,9 @@ def test_without_debug_information_the_instruction_is_named() -> None:
 
 
 def test_a_field_that_this_kernel_lacks_is_said_to_be_that() -> None:
-    log = "0: <invalid CO-RE relocation>\nfailed to resolve CO-RE relocation <byte_off> [12] struct sock.nothing\n"
-    assert "struct sock.nothing" in str(refusal(log))
+    reason = "failed to resolve CO-RE relocation <byte_off> [12] struct sock.nothing (0:1 @ offset 4)"
+    log = f"0: <invalid CO-RE relocation>\n{reason}\nprocessed 2 insns (limit 1000000)\n"
+    assert str(refusal(log)).startswith(f"{reason}: this kernel has no such type or field")
 
 
 def test_a_log_that_lost_its_start_still_has_its_reason() -> None:
