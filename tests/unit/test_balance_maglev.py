@@ -71,7 +71,7 @@ def test_equal_weights_give_exactly_the_table_of_the_paper(identities: list[byte
     assert (table.pick, table.count) == (Pick.HASH, size)
 
 
-@pytest.mark.parametrize("count", [1, 2, 3, 10, 163, 655])
+@pytest.mark.parametrize("count", [1, 2, 3, 10, 163, 327])
 def test_the_table_of_the_paper_holds_at_the_sizes_in_use(count: int) -> None:
     targets = equal(count)
     size = table_size(count)
@@ -98,6 +98,7 @@ def test_unequal_weights_follow_the_same_walk_with_fewer_turns(
 
 
 @given(identities=IDENTITIES, size=PRIMES)
+@settings(deadline=None)
 def test_equal_weights_differ_by_at_most_one_slot(identities: list[bytes], size: int) -> None:
     held = Counter(
         build("maglev", [Target(n + 1, 7, one) for n, one in enumerate(identities)], size=size).slots
@@ -165,6 +166,7 @@ def test_changing_a_table_does_not_change_the_next_one() -> None:
     length=st.integers(1, 16381),
     data=st.data(),
 )
+@settings(deadline=None)
 def test_preferences_are_the_permutation_of_the_paper_however_they_are_computed(
     size: int, offset: int, skip: int, length: int, data: st.DataObject
 ) -> None:
@@ -178,6 +180,7 @@ def test_preferences_are_the_permutation_of_the_paper_however_they_are_computed(
 
 
 @given(shares=st.lists(st.integers(1, 300), min_size=1, max_size=20))
+@settings(deadline=None)
 def test_turns_come_at_even_distances(shares: list[int]) -> None:
     order = order_of_turns(shares)
     assert Counter(order) == Counter(dict(enumerate(shares)))
@@ -187,8 +190,7 @@ def test_turns_come_at_even_distances(shares: list[int]) -> None:
         taken[index] += 1
         rounds += index == leader
         # Nobody has more or fewer turns than its part of the rounds that are over or under way.
-        part = Fraction(shares[index], most)
-        assert rounds * part - 1 < taken[index] < (rounds + 1) * part + 1
+        assert rounds * shares[index] - most < taken[index] * most < (rounds + 1) * shares[index] + most
 
 
 def test_ten_tables_of_16381_slots_take_a_fraction_of_a_second() -> None:

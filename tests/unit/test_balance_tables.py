@@ -8,7 +8,7 @@ from itertools import pairwise
 from math import gcd
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ebpfmesh.engine.balance import Pick, Table, Target, build
@@ -46,6 +46,7 @@ def test_without_targets_that_take_connections_there_is_an_empty_table(name: str
 
 @pytest.mark.parametrize("name", BUILT_IN)
 @given(weights=WEIGHTS)
+@settings(deadline=None)
 def test_a_weight_of_zero_gets_no_slot(name: str, weights: list[int]) -> None:
     table = build(name, targets(weights), size=251 if name.startswith("maglev") else None)
     without = {target.id for target in targets(weights) if not target.weight}
@@ -54,12 +55,14 @@ def test_a_weight_of_zero_gets_no_slot(name: str, weights: list[int]) -> None:
 
 @pytest.mark.parametrize("name", BUILT_IN)
 @given(weights=WEIGHTS)
+@settings(deadline=None)
 def test_the_number_of_slots_is_known_without_building(name: str, weights: list[int]) -> None:
     size = 251 if name.startswith("maglev") else None
     assert slots(name, weights, size) == len(build(name, targets(weights), size=size).slots)
 
 
 @given(weights=WEIGHTS)
+@settings(deadline=None)
 def test_random_and_round_robin_hold_each_backend_once_in_order_of_id(weights: list[int]) -> None:
     expected = sorted(target.id for target in targets(weights) if target.weight)
     for name, pick in (("random", Pick.RANDOM), ("round-robin", Pick.TURN)):
@@ -70,6 +73,7 @@ def test_random_and_round_robin_hold_each_backend_once_in_order_of_id(weights: l
 
 
 @given(weights=POSITIVE)
+@settings(deadline=None)
 def test_weighted_random_is_exact_to_a_65536th_of_a_column(weights: list[int]) -> None:
     table = build("weighted-random", targets(weights))
     found, total = probabilities(table), sum(weights)
@@ -99,6 +103,7 @@ def smooth_round_robin(weights: list[int]) -> list[int]:
 
 
 @given(weights=st.lists(st.integers(1, 12), min_size=1, max_size=8))
+@settings(deadline=None)
 def test_weighted_round_robin_is_the_smooth_one_over_the_reduced_weights(weights: list[int]) -> None:
     divisor = gcd(*weights)
     expected = [101 + index for index in smooth_round_robin([weight // divisor for weight in weights])]
@@ -120,6 +125,7 @@ def test_weighted_round_robin_does_not_serve_a_heavy_backend_in_one_burst() -> N
 
 
 @given(weights=POSITIVE)
+@settings(deadline=None)
 def test_weighted_round_robin_is_exact_or_rounded_to_4096_turns(weights: list[int]) -> None:
     divisor, total = gcd(*weights), sum(weights)
     given_turns = turns(weights)
@@ -149,6 +155,7 @@ def test_thousands_of_unequal_weights_get_their_turns_at_even_distances() -> Non
 
 
 @given(total=st.integers(0, 70000), weights=POSITIVE)
+@settings(deadline=None)
 def test_shares_are_the_floor_or_the_ceiling_of_the_exact_ones(total: int, weights: list[int]) -> None:
     shares = apportion(total, weights)
     assert sum(shares) == total
@@ -157,6 +164,7 @@ def test_shares_are_the_floor_or_the_ceiling_of_the_exact_ones(total: int, weigh
 
 
 @given(total=st.integers(0, 70000), weights=POSITIVE, data=st.data())
+@settings(deadline=None)
 def test_who_is_asked_first_gets_its_ceiling_while_slots_are_left(
     total: int, weights: list[int], data: st.DataObject
 ) -> None:

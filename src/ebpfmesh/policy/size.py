@@ -17,13 +17,17 @@ _SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)\s*([a-zA-Z]{0,3})")
 
 def parse(value: int | str) -> int:
     """The number of bytes, at least 1; ConfigError without a path for anything that is not a size."""
-    if isinstance(value, str):
-        match = _SIZE.fullmatch(value.strip())
-        unit = _UNITS.get(match[2].lower()) if match else None
-        if match is None or unit is None:
-            raise ConfigError(f"{value!r} is no size", remedy='write bytes as a number, or "256MiB", "1GB"')
-        whole, _, decimals = match[1].partition(".")
-        value = int(whole + decimals) * unit // 10 ** len(decimals)  # a float would be off by bytes
-    if value < 1:
-        raise ConfigError(f"{value} bytes is no size", remedy="a size is at least 1 byte")
-    return value
+    number = _read(value) if isinstance(value, str) else value
+    if number < 1:
+        raise ConfigError(f"{value!r} is no size", remedy="a size is at least 1 byte")
+    return number
+
+
+def _read(text: str) -> int:
+    match = _SIZE.fullmatch(text.strip())
+    unit = _UNITS.get(match[2].lower()) if match else None
+    if match is None or unit is None:
+        raise ConfigError(f"{text!r} is no size", remedy='write bytes as a number, or "256MiB", "1GB"')
+    whole, _, decimals = match[1].partition(".")
+    number: int = int(whole + decimals) * unit // 10 ** len(decimals)  # a float would be off by bytes
+    return number
