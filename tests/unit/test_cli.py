@@ -337,6 +337,20 @@ def test_root_s_mesh_without_root_is_one_clear_error(command: str, tmp_path: Pat
     assert done.stderr.count("\n") == 1
 
 
+def test_doctor_without_libbpf_says_which_package_to_install() -> None:
+    script = (
+        "import sys\nfrom ebpfmesh.lowlevel import libbpf\nlibbpf._LIBBPF = 'libbpf.so.99'\n"
+        "from ebpfmesh.cli.main import main\nsys.exit(main(['doctor']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=ENVIRONMENT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "missing libbpf" in done.stdout
+    assert "apt-get install libbpf1" in done.stdout
+    assert done.stderr == ""
+
+
 # --- output --------------------------------------------------------------------------------------------------
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import platform
+import signal
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -50,7 +52,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print a line for each finding; 1 if a mesh cannot run here."""
-    found = [*_host(arguments.run_root, arguments.bpffs), *_features()]
+    from ebpfmesh.cli.main import interrupt
+
+    with suppress(EbpfMeshError):  # loads the probes; what is missing for them is found below
+        from ebpfmesh import features
+
+        features.every()
+    with interrupt(signal.default_int_handler):  # a probe that is interrupted removes its cgroup or namespace
+        found = [*_host(arguments.run_root, arguments.bpffs)]
+        found += _features() if not any(finding.blocks for finding in found) else [_unprobed(found)]
     ready = not any(finding.blocks for finding in found)
     if arguments.json:
         from ebpfmesh.cli.output import print_json
@@ -69,7 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _host(run_root: Path, bpffs: Path | None) -> Iterator[Finding]:
     yield Finding("ok", "kernel", f"{platform.system()} {platform.release()}, {platform.machine()}")
     yield _tried("libbpf", _libbpf)
-    yield _object()
+    yield _tried("programs", _object)
     yield _btf()
     yield _tried("cgroup v2", _cgroup)
     yield from _capabilities()
@@ -173,16 +183,22 @@ def _jit() -> Finding:
 
 
 def _features() -> Iterator[Finding]:
-    """Each feature by its probe; one finding for all where they cannot be probed."""
+    """Each feature by its probe."""
     from ebpfmesh import features
-    from ebpfmesh.lowlevel.capabilities import missing
 
-    if lacking := missing([*CAPABILITIES, "CAP_SYS_ADMIN"]):
-        text = f"not probed: that takes {', '.join(lacking)}"
-        yield Finding("unknown", "features", text, "run doctor as root")
-        return
     for feature in features.every():
         yield _feature(feature, features.probe(feature.name))
+
+
+def _unprobed(found: list[Finding]) -> Finding:
+    """One finding for all features where something that every probe needs is missing."""
+    lacking = ", ".join(finding.name for finding in found if finding.blocks)
+    return Finding(
+        "unknown",
+        "features",
+        f"not probed, for want of {lacking}",
+        "doctor again when that is there, as root",
+    )
 
 
 def _feature(feature: Feature, state: State) -> Finding:

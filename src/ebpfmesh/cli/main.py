@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import NoReturn
+from types import FrameType
+from typing import Any, NoReturn
 
 from ebpfmesh.errors import EbpfMeshError, VerifierError
 
@@ -34,9 +38,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line ``argv`` (without the program's name; None: of this process); returns the exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        arguments = _parser(words).parse_args(words)
-        status: int = import_module(f"ebpfmesh.cli.{arguments.command}").run(arguments)
-        sys.stdout.flush()
+        with interrupt(signal.SIG_DFL):
+            arguments = _parser(words).parse_args(words)
+            status: int = import_module(f"ebpfmesh.cli.{arguments.command}").run(arguments)
+            sys.stdout.flush()
     except EbpfMeshError as error:
         return _failed(error, debug="--debug" in words)
     except KeyboardInterrupt:
@@ -45,6 +50,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
     return status
+
+
+@contextmanager
+def interrupt(handler: Callable[[int, FrameType | None], Any] | signal.Handlers) -> Iterator[None]:
+    """Let SIGINT do ``handler`` for the duration.
+
+    By default a command just ends, at once: an exception in the middle of an import can crash extension modules. What
+    makes things of its own (`run`, `doctor`) handles the signal as soon as it does.
+    """
+    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
+        yield
+        return
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _failed(error: EbpfMeshError, *, debug: bool) -> int:

@@ -62,6 +62,7 @@ class Agent:
         self.run_root: Path = arguments.run_root
         self._stop = asyncio.Event()
         self._reload = asyncio.Event()
+        self._recording = asyncio.Lock()
 
     async def run(self) -> int:
         """Start, follow, stop. A signal during the start ends it as soon as the start is complete."""
@@ -129,7 +130,12 @@ class Agent:
         from ebpfmesh.ownership import RunDirectory, applied
 
         directory = RunDirectory(self.mesh.config.name, self.run_root)
-        await asyncio.to_thread(applied.write, directory, self.mesh.config)
+        async with self._recording:  # a reload and a change of the file may come at once
+            try:
+                await asyncio.to_thread(applied.write, directory, self.mesh.config)
+            except OSError as error:  # a full disk is no reason to end a mesh
+                text = f"not noted for `ebpfmesh plan`: {error}"
+                self._say("unnoted", text, error=str(error))
 
     def _ready(self) -> None:
         from ebpfmesh.cli.output import plural

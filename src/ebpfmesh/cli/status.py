@@ -75,13 +75,9 @@ def _text(status: Status, links: list[str], cgroup: str | None) -> str:
             service.failed, service.closed, size(service.bytes_sent), size(service.bytes_received), service.datagrams,
         ])  # fmt: skip
         for backend in service.backends:
-            note = (
-                "leaving"
-                if backend.leaving
-                else "no new"
-                if not backend.weight
-                else f"weight {backend.weight}"
-            )
+            note = f"weight {backend.weight}" if backend.weight else "no new"
+            if backend.leaving:
+                note = "leaving"
             rows.append([
                 "", f"  {backend.address}", note, backend.opened, backend.active, backend.failed, backend.closed,
                 size(backend.bytes_sent), size(backend.bytes_received), backend.datagrams,
