@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import ast
 import importlib
-import importlib.metadata
 import importlib.resources
 import importlib.util
 import json
 import pkgutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import ebpfmesh
@@ -107,4 +107,5 @@ def test_the_marker_of_types_is_in_the_package() -> None:
 
 
 def test_the_version_is_the_distributions() -> None:
-    assert ebpfmesh.__version__ == importlib.metadata.version("ebpfmesh")
+    project = tomllib.loads((PACKAGE.parents[1] / "pyproject.toml").read_text())["project"]
+    assert ebpfmesh.__version__ == project["version"]
