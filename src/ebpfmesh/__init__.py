@@ -6,9 +6,10 @@
     with ebpfmesh.Mesh(ebpfmesh.Config("demo", cgroup="/demo", services=[service])) as mesh:
         print(mesh.status())
 
-Layers, from the top; imports go down only, and each is useful without those above it: ``mesh`` composes ``tiers``; ``policy`` (the
-model, its check, its plan), ``engine`` (balancers), ``layout`` and ``spec`` (objects read offline) are pure; ``objects``, ``hooks``, ``maps``
-and ``features`` are the kernel; ``lowlevel`` is libbpf. Names here are imported at their first use.
+Layers, from the top; imports go down only, and each is useful without those above it: ``mesh`` composes ``tiers``;
+``policy`` (the model, its check, its plan), ``engine`` (balancers), ``layout`` and ``spec`` (objects read offline)
+are pure; ``objects``, ``hooks``, ``maps`` and ``features`` are the kernel; ``lowlevel`` is libbpf. Names here are
+imported at their first use.
 """
 
 from __future__ import annotations

@@ -104,7 +104,9 @@ class MapError(KernelError):
 class MapFullError(MapError):
     """The map holds ``capacity`` elements and takes no more."""
 
-    def __init__(self, what: str, *, capacity: int, errno: int = 0, where: str = "", remedy: str = "") -> None:
+    def __init__(
+        self, what: str, *, capacity: int, errno: int = 0, where: str = "", remedy: str = ""
+    ) -> None:
         self.capacity = capacity
         super().__init__(what, errno=errno, where=where, remedy=remedy)
 

@@ -44,12 +44,14 @@ class Mesh:
     threads; `watch` is asynchronous. While it runs, the process holds the lock of its name; if the process is killed, the
     kernel goes on balancing, and the next Mesh of the same name takes over.
 
-    Arguments: ``config``; ``run_root``, the directory of locks and records; ``bpffs``, a mounted bpffs (found, or mounted, if
-    None). Minimum kernel: 5.18. Capabilities: CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON; CAP_SYS_ADMIN to mount a bpffs, for services of
-    one namespace, and to destroy sockets in other namespaces.
+    Arguments: ``config``; ``run_root``, the directory of locks and records; ``bpffs``, a mounted bpffs (found, or
+    mounted, if None). Minimum kernel: 5.18. Capabilities: CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON; CAP_SYS_ADMIN to
+    mount a bpffs, for services of one namespace, and to destroy sockets in other namespaces.
     """
 
-    def __init__(self, config: Config, *, run_root: str | Path = RUN_ROOT, bpffs: str | Path | None = None) -> None:
+    def __init__(
+        self, config: Config, *, run_root: str | Path = RUN_ROOT, bpffs: str | Path | None = None
+    ) -> None:
         self.config = config
         self._run_root, self._bpffs = Path(run_root), bpffs
         self._ownership: Ownership | None = None
@@ -62,9 +64,9 @@ class Mesh:
     def start(self) -> Self:
         """Check the configuration, take the name, load or take over, apply, attach.
 
-        Errors: ConfigError, CapacityError (the configuration); HeldError, OwnershipError, LayoutError (the name is not free);
-        HostError, NotSupportedError, CapabilityError (the host); LoadError, AttachError. After an error nothing is left that
-        was not there before.
+        Errors: ConfigError, CapacityError (the configuration); HeldError, OwnershipError, LayoutError (the name is
+        not free); HostError, NotSupportedError, CapabilityError (the host); LoadError, AttachError. After an error
+        nothing is left that was not there before.
         """
         with self._lock:
             if self._tier is not None:
@@ -219,7 +221,9 @@ class Mesh:
 
     def _running(self) -> ConnectTier:
         if self._tier is None:
-            raise ClosedError(f"the mesh {self.config.name} is not running", remedy="use it inside `with Mesh(…)`")
+            raise ClosedError(
+                f"the mesh {self.config.name} is not running", remedy="use it inside `with Mesh(…)`"
+            )
         return self._tier
 
     def _end(self, *, keep: bool) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 
 import pytest
 from hypothesis import given, settings
@@ -115,10 +116,8 @@ def test_an_agent_killed_at_any_write_leaves_all_of_the_old_or_all_of_the_new(
 ) -> None:
     maps = fake_maps()
     bring_to(agent(maps), old)
-    try:
+    with suppress(Killed):
         bring_to(agent(maps, kill_at), new)
-    except Killed:
-        pass
     assert view(maps) in (expected(old), expected(new))
     successor = agent(maps)
     assert view(maps) in (expected(old), expected(new))

@@ -14,7 +14,9 @@ _NR_MEMBARRIER = {"x86_64": 324, "aarch64": 283}
 PROG_ATTACH, PROG_DETACH, PROG_QUERY, LINK_CREATE, LINK_UPDATE, LINK_DETACH = 8, 9, 16, 28, 29, 34
 
 
-def bpf(command: int, attributes: bytes | bytearray, *, what: str, needs: str = "CAP_BPF") -> tuple[int, bytes]:
+def bpf(
+    command: int, attributes: bytes | bytearray, *, what: str, needs: str = "CAP_BPF"
+) -> tuple[int, bytes]:
     """bpf(command, attributes): the result, and the attributes as the kernel left them.
 
     Errors: CapabilityError, KernelError (errno); see `libbpf.failure`. Minimum kernel: that of the command.

@@ -18,7 +18,9 @@ def read_map(program_fd: int, map_fd: int) -> bytes:
     target = ffi.new("__u32[4]", [map_fd, 0, 0, 0])
     options = opts("bpf_link_create_opts", iter_info=ffi.cast("void *", target), iter_info_len=16)
     needs = "CAP_BPF CAP_PERFMON"
-    link = call("bpf_link_create", program_fd, 0, _BPF_TRACE_ITER, options, what="bpf_link_create(iter)", needs=needs)
+    link = call(
+        "bpf_link_create", program_fd, 0, _BPF_TRACE_ITER, options, what="bpf_link_create(iter)", needs=needs
+    )
     try:
         reader = call("bpf_iter_create", link, needs=needs)
         try:

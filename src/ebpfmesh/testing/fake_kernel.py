@@ -1,7 +1,7 @@
 """A fake kernel for tests without root: the connect tier's maps in memory, and what its programs would read from them.
 
-`FakeMaps` stands in for the open maps; `look_up` does what ``bpf/connect.bpf.c`` does between an address and its backends, so a test
-can ask after every single write what a connection would see.
+`FakeMaps` stands in for the open maps; `look_up` does what ``bpf/connect.bpf.c`` does between an address and its
+backends, so a test can ask after every single write what a connection would see.
 """
 
 from __future__ import annotations
@@ -81,7 +81,9 @@ class FakeHash:
 FakeMaps = Mapping[str, FakeArray | FakeHash]
 
 
-def fake_maps(*, services: int = 16, addresses: int = 32, backends: int = 64, elements: int = 4096) -> FakeMaps:
+def fake_maps(
+    *, services: int = 16, addresses: int = 32, backends: int = 64, elements: int = 4096
+) -> FakeMaps:
     """The connect tier's configuration and counter maps, empty; ``elements`` are the 8-byte elements of ``slots``."""
     return {
         "settings": FakeArray(16, 1),
@@ -109,14 +111,18 @@ def look_up(maps: FakeMaps, address: str, protocol: str = "tcp", scope: int = 0)
     assert isinstance(addresses, FakeHash)
     assert isinstance(frontends, FakeArray)
     assert isinstance(settings, FakeArray)
-    found = addresses.elements.get(ADDRESS_KEY.pack(endpoint.packed, scope, endpoint.port, PROTOCOLS[protocol]))
+    found = addresses.elements.get(
+        ADDRESS_KEY.pack(endpoint.packed, scope, endpoint.port, PROTOCOLS[protocol])
+    )
     if found is None:
         return None
     start = INDEX.unpack(found)[0] * FRONTEND_SIZE
     word = int.from_bytes(frontends.memory[start : start + 8], "little")
     generation = int.from_bytes(settings.memory[:8], "little")
     index = (word & 1) ^ (word >> 1 > generation)
-    service, pick, _, flags, _, *tables = DISPATCH.unpack_from(frontends.memory, start + 8 + index * DISPATCH.size)
+    service, pick, _, flags, _, *tables = DISPATCH.unpack_from(
+        frontends.memory, start + 8 + index * DISPATCH.size
+    )
     if not flags & DispatchFlag.PRESENT:
         return None
     return Seen(_backends(maps, service, pick, *tables[:2]), _backends(maps, service, pick, *tables[2:]))
@@ -126,8 +132,14 @@ def _backends(maps: FakeMaps, service: int, pick: int, start: int, count: int) -
     slots, backends = maps["slots"], maps["backends"]
     assert isinstance(slots, FakeArray)
     assert isinstance(backends, FakeHash)
-    words = array("H", bytes(slots.memory[start * 8 : start * 8 + (count * 8 if pick == ALIAS else -(-count // 4) * 8)]))
-    ids = {word for column in range(count) for word in words[column * 4 : column * 4 + 2]} if pick == ALIAS else set(words[:count])
+    words = array(
+        "H", bytes(slots.memory[start * 8 : start * 8 + (count * 8 if pick == ALIAS else -(-count // 4) * 8)])
+    )
+    ids = (
+        {word for column in range(count) for word in words[column * 4 : column * 4 + 2]}
+        if pick == ALIAS
+        else set(words[:count])
+    )
     seen = set()
     for number in ids:
         row = backends.elements.get(BACKEND_KEY.pack(service, number))

@@ -1,7 +1,7 @@
 """Tier 0, connect: a connect() or sendmsg() to a service becomes one to a backend, in the kernel, before a packet exists.
 
-``wire`` is the layout it shares with ``bpf/connect.bpf.c``; ``compile`` turns a service of the model into frontends and slot
-tables; ``ids`` and ``extents`` give out numbers; ``tables`` is the only writer of the kernel's maps; ``installed`` reads them
-back; ``reconcile`` applies a change so that nobody sees half of it; ``tier`` loads, attaches and takes over; ``sockets``
-lists and destroys; ``status`` reports.
+``wire`` is the layout it shares with ``bpf/connect.bpf.c``; ``compile`` turns a service of the model into frontends
+and slot tables; ``ids`` and ``extents`` give out numbers; ``tables`` is the only writer of the kernel's maps;
+``installed`` reads them back; ``reconcile`` applies a change so that nobody sees half of it; ``tier`` loads,
+attaches and takes over; ``sockets`` lists and destroys; ``status`` reports.
 """

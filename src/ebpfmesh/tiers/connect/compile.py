@@ -28,7 +28,7 @@ class CompiledTable(NamedTuple):
     """A slot table ready for ``slots``: ``words`` is padded to whole elements of 8 bytes."""
 
     words: bytes
-    count: int
+    slots: int
     pick: int
 
 
@@ -58,7 +58,9 @@ def tables(
     for reach in reaches(service):
         reached = targets
         if reach is not Reach.DUAL:
-            reached = [target for target in targets if target.identity.startswith(V4_MAPPED) == (reach is Reach.V4)]
+            reached = [
+                target for target in targets if target.identity.startswith(V4_MAPPED) == (reach is Reach.V4)
+            ]
         key = tuple([target.id for target in reached])
         if key not in built:
             built[key] = _build(service, reached, previous(reach)) if reached else NO_SLOTS
@@ -87,10 +89,9 @@ def dispatch(
         flags |= DispatchFlag.FAIL_OPEN
     return DISPATCH.pack(
         index, dual[1] or single[1], service.balance.hash_key, flags, service.no_backend_errno,
-        dual[0].start, dual[0].count, single[0].start, single[0].count,
+        dual[0].start, dual[0].slots, single[0].start, single[0].slots,
     )  # fmt: skip
 
 
 TOMBSTONE = bytes(DISPATCH.size)
 EMPTY = (NO_TABLE, 0)
-

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ebpfmesh.engine.balance.table import Pick, Table, Target
-from ebpfmesh.tiers.connect import compile as compiler
 from ebpfmesh.policy.address import Endpoint
-from ebpfmesh.tiers.connect.compile import TOMBSTONE, Reach
+from ebpfmesh.tiers.connect import compile as compiler
+from ebpfmesh.tiers.connect.compile import TOMBSTONE
 from ebpfmesh.tiers.connect.ids import Ids
 from ebpfmesh.tiers.connect.installed import Installed, InstalledBackend, InstalledService
 from ebpfmesh.tiers.connect.wire import (
@@ -62,7 +62,9 @@ class Draft:
     freed_extents: list[tuple[int, int]] = field(default_factory=list)
     departed: list[tuple[InstalledService, Endpoint]] = field(default_factory=list)
     """Backends that leave with this change."""
-    _taken: dict[str, list[int]] = field(default_factory=lambda: {"services": [], "frontends": [], "counters": []})
+    _taken: dict[str, list[int]] = field(
+        default_factory=lambda: {"services": [], "frontends": [], "counters": []}
+    )
 
     def put(self, service: Service) -> None:
         """Add the service, or make the installed one so. CapacityError if it does not fit."""
@@ -81,7 +83,9 @@ class Draft:
     def remove(self, name: str) -> None:
         """Take the service away: its addresses are nobody's, its backends leave."""
         old = self.installed.services[name]
-        new = InstalledService(name, old.index, 0, _retire(old.record), leaving={**old.leaving, **old.backends})
+        new = InstalledService(
+            name, old.index, 0, _retire(old.record), leaving={**old.leaving, **old.backends}
+        )
         self.departed += [(new, endpoint) for endpoint in old.backends]
         self.freed_extents += {(one.start, one.elements) for one, _ in old.extents.values() if one.elements}
         self.records[name] = new.record
@@ -133,10 +137,11 @@ class Draft:
     def _put_tables(
         self, service: Service, endpoints: list[Endpoint], new: InstalledService, old: InstalledService | None
     ) -> None:
+        # those of weight 0 too: a balancer may size its table by how many backends there are, not by who takes
+        # connections now
         targets = [
-            Target(new.backends[endpoint].id, backend.weight, endpoint.identity)
+            Target(new.backends[endpoint].id, backend.effective_weight, endpoint.identity)
             for backend, endpoint in zip(service.backends, endpoints, strict=True)
-            if backend.weight and not backend.draining
         ]
         placed: dict[int, tuple[Extent, int]] = {}
         before = old.extents if old else {}
@@ -146,26 +151,34 @@ class Draft:
                 placed[id(table)] = self._place(table, before.values())
             new.extents[reach] = placed[id(table)]
         kept = {extent.start for extent, _ in new.extents.values() if extent.elements}
-        gone = {(one.start, one.elements) for one, _ in before.values() if one.elements and one.start not in kept}
+        gone = {
+            (one.start, one.elements) for one, _ in before.values() if one.elements and one.start not in kept
+        }
         self.freed_extents += gone
 
-    def _place(self, table: compiler.CompiledTable, before: Iterable[tuple[Extent, int]]) -> tuple[Extent, int]:
-        if not table.count:
+    def _place(
+        self, table: compiler.CompiledTable, before: Iterable[tuple[Extent, int]]
+    ) -> tuple[Extent, int]:
+        if not table.slots:
             return NO_TABLE, 0
         for extent, pick in before:
-            if pick == table.pick and extent.count == table.count and self.tables.read_slots(extent) == table.words:
+            if (
+                pick == table.pick
+                and extent.slots == table.slots
+                and self.tables.read_slots(extent) == table.words
+            ):
                 return extent, pick
         elements = len(table.words) // 8
         start = self.installed.extents.take(elements)
         self.slot_writes.append((start, table.words))
-        return Extent(start, elements, table.count), table.pick
+        return Extent(start, elements, table.slots), table.pick
 
     def _previous(self, place: tuple[Extent, int] | None) -> Table | None:
-        if place is None or not place[0].count:
+        if place is None or not place[0].slots:
             return None
         extent, pick = place
         slots = array("H", self.tables.read_slots(extent))
-        return Table(slots if pick == Pick.ALIAS else slots[: extent.count], Pick(pick), extent.count)
+        return Table(slots if pick == Pick.ALIAS else slots[: extent.slots], Pick(pick), extent.slots)
 
     def _put_addresses(self, service: Service, new: InstalledService, scope: int) -> None:
         protocol = PROTOCOLS[service.protocol]

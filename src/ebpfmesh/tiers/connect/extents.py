@@ -1,7 +1,7 @@
 """Places for slot tables in one array: first fit, neighbours merged when a place is given back.
 
-One array, written through a mapping of it, replaces a map per table: a swap is then a copy and one word, where a swap of an inner
-map waits for an RCU grace period (8 to 16 ms measured).
+One array, written through a mapping of it, replaces a map per table: a swap is then a copy and one word, where a
+swap of an inner map waits for an RCU grace period (8 to 16 ms measured).
 """
 
 from __future__ import annotations

@@ -63,10 +63,16 @@ class Installed:
         """Frontends of an apply that the last agent did not finish."""
         _Reader(tables, self, read_only=read_only).read()
         every = [*self.services.values(), *self.retired.values()]
-        backends = [one for service in every for one in (*service.backends.values(), *service.leaving.values())]
-        self.service_ids = Ids("services", tables.capacity("service_stats"), used=(one.index for one in every))
+        backends = [
+            one for service in every for one in (*service.backends.values(), *service.leaving.values())
+        ]
+        self.service_ids = Ids(
+            "services", tables.capacity("service_stats"), used=(one.index for one in every)
+        )
         self.frontend_ids = Ids("addresses", tables.capacity("frontends"), used=self.frontend_of.values())
-        self.counter_ids = Ids("backends", tables.capacity("backend_stats"), used=(one.counter for one in backends))
+        self.counter_ids = Ids(
+            "backends", tables.capacity("backend_stats"), used=(one.counter for one in backends)
+        )
         self.extents = Extents(
             tables.capacity("slots"),
             used=(
@@ -129,7 +135,9 @@ class _Reader:
             self.tables.delete("backends", strays)
 
     def _frontend(self, key: bytes, frontend: int) -> None:
-        index, pick, _, flags, _, dual, dual_count, single, single_count = DISPATCH.unpack(self.tables.current(frontend))
+        index, pick, _, flags, _, dual, dual_count, single, single_count = DISPATCH.unpack(
+            self.tables.current(frontend)
+        )
         service = self.by_index.get(index)
         if not flags & DispatchFlag.PRESENT or service is None:
             return
@@ -143,5 +151,7 @@ class _Reader:
             places = {Reach.V6: (single, single_count)}
         for reach, (start, count) in places.items():
             elements = count if pick == 4 else -(-count // 4)
-            service.extents[reach] = (Extent(start, elements, count) if count else NO_TABLE, pick if count else 0)
-
+            service.extents[reach] = (
+                Extent(start, elements, count) if count else NO_TABLE,
+                pick if count else 0,
+            )

@@ -1,4 +1,5 @@
-"""Room in the tier's maps, and the kernel memory it takes: estimated offline for `check`, read from the kernel for `status`."""
+"""Room in the tier's maps, and the kernel memory it takes: estimated offline for `check`, read from the kernel for
+`status`."""
 
 from __future__ import annotations
 
@@ -79,11 +80,12 @@ def check_budget(config: Config) -> int:
     from ebpfmesh.errors import CapacityError
     from ebpfmesh.policy.capacity import capacities, need
 
-    bytes_needed = estimate(capacities(config.capacity, need(config)), config.capacity.udp_flows)
-    if bytes_needed > config.memory_budget_bytes:
+    room = capacities(config.capacity, need(config))
+    needed, budget = estimate(room, config.capacity.udp_flows), config.memory_budget_bytes
+    if needed > budget:
         raise CapacityError(
-            f"the maps would take {bytes_needed / 2**20:.1f} MiB, the budget is {config.memory_budget_bytes / 2**20:.1f} MiB",
+            f"the maps would take {needed / 2**20:.1f} MiB, the budget is {budget / 2**20:.1f} MiB",
             where="$.memory_budget",
             remedy="raise memory_budget, or lower [capacity]",
         )
-    return bytes_needed
+    return needed

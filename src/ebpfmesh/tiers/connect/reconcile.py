@@ -1,8 +1,9 @@
 """Applies a change to the kernel so that no connection sees half of it, and collects what it leaves behind.
 
-Order of an apply: leaves (backends, slots), the version of each frontend that nobody reads, its word, new addresses, and last the
-generation, one store that makes all of it current. A change of one frontend needs no generation: its word is the one store.
-What the change retired is collected later, after an RCU grace period; nothing waits for it unless it wants the place.
+Order of an apply: leaves (backends, slots), the version of each frontend that nobody reads, its word, new addresses,
+and last the generation, one store that makes all of it current. A change of one frontend needs no generation: its
+word is the one store. What the change retired is collected later, after an RCU grace period; nothing waits for it
+unless it wants the place.
 """
 
 from __future__ import annotations
@@ -150,7 +151,9 @@ class Reconciler:
             tables.prepare(frontend, dispatch)
         for frontend in draft.versions:
             tables.publish(frontend, since)
-        tables.put("addresses", list(draft.new_addresses), [INDEX.pack(one) for one in draft.new_addresses.values()])
+        tables.put(
+            "addresses", list(draft.new_addresses), [INDEX.pack(one) for one in draft.new_addresses.values()]
+        )
         if not at_once and draft.versions:
             tables.flip(since)
         self._touched.update(draft.versions)
@@ -166,7 +169,10 @@ class Reconciler:
         known = {BACKEND_KEY.pack(one.index, backend.id) for one in self._all() for backend in
                  (*one.backends.values(), *one.leaving.values())}  # fmt: skip
         tables.delete("backends", [key for key, _ in draft.backend_rows if key not in known])
-        before = {name: self.installed.services.get(name) or self.installed.retired.get(name) for name in draft.records}
+        before = {
+            name: self.installed.services.get(name) or self.installed.retired.get(name)
+            for name in draft.records
+        }
         for name, old in before.items():
             if old:
                 tables.put("services", [SERVICE_NAME.pack(name.encode())], [old.record])
@@ -240,7 +246,6 @@ class Reconciler:
 
     def _all(self) -> list[InstalledService]:
         return [*self.installed.services.values(), *self.installed.retired.values()]
-
 
 
 @contextmanager

@@ -75,7 +75,9 @@ def read(pins: PinDirectory) -> Status:
     pinned = pins.maps()
     lacking = [name for name in (*ARRAYS, *HASHES) if name not in pinned]
     if lacking:
-        raise HostError(f"no mesh {pins.name} is installed", where=str(pins.path), remedy="start it: ebpfmesh run FILE")
+        raise HostError(
+            f"no mesh {pins.name} is installed", where=str(pins.path), remedy="start it: ebpfmesh run FILE"
+        )
     maps = {name: open_pinned(pins.map_path(name)) for name in pinned}
     try:
         tables = Tables(maps)
@@ -100,8 +102,8 @@ def of(tables: Tables, installed: Installed, memory: int) -> Status:
 
 def _service(tables: Tables, service: InstalledService) -> ServiceStatus:
     _, _, protocol, _, _, _, _, balancer, _ = SERVICE_RECORD.unpack(service.record)
-    opened, active, failed, closed, sent, received, datagrams, refused, errors, misses = tables.service_counters(
-        service.index
+    opened, active, failed, closed, sent, received, datagrams, refused, errors, misses = (
+        tables.service_counters(service.index)
     )
     backends = [_backend(tables, endpoint, one, leaving=False) for endpoint, one in service.backends.items()]
     backends += [_backend(tables, endpoint, one, leaving=True) for endpoint, one in service.leaving.items()]

@@ -1,7 +1,7 @@
 """The connect tier's configuration maps: this is their only writer.
 
-Leaves are written before what leads to them, and words last: a reader sees each frontend in one version or the other. Arrays
-are written through a mapping; a word of 8 bytes is one store.
+Leaves are written before what leads to them, and words last: a reader sees each frontend in one version or the
+other. Arrays are written through a mapping; a word of 8 bytes is one store.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ class Tables:
     ``on_write`` is called after every write, with its name: the crash test ends the process in it.
     """
 
-    def __init__(self, maps: Mapping[str, Map[Any, Any]], *, on_write: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self, maps: Mapping[str, Map[Any, Any]], *, on_write: Callable[[str], None] | None = None
+    ) -> None:
         self.maps = maps
         self._on_write = on_write
         self._mappings = {name: maps[name].mmap() for name in ARRAYS}  # type: ignore[attr-defined]
@@ -69,7 +71,8 @@ class Tables:
     @property
     def generation(self) -> int:
         """What programs read on entry."""
-        return self._settings[0]
+        generation: int = self._settings[0]
+        return generation
 
     def flip(self, generation: int) -> None:
         """Make every version of ``generation`` current, at once."""
@@ -85,7 +88,8 @@ class Tables:
 
     def word(self, frontend: int) -> int:
         """generation << 1 | index of the newer version."""
-        return self._words[frontend * (FRONTEND_SIZE // 8)]
+        word: int = self._words[frontend * (FRONTEND_SIZE // 8)]
+        return word
 
     def version(self, frontend: int, index: int) -> bytes:
         """The ``struct dispatch`` of one of the two versions."""
@@ -162,7 +166,7 @@ class Tables:
 
     def active(self, counter: int) -> int:
         """Connections of a backend that were picked and have not ended."""
-        return COUNTERS.unpack_from(self._backend_counters, counter * COUNTERS.size)[1]
+        return self.backend_counters(counter)[1]
 
     def backend_counters(self, counter: int) -> tuple[int, ...]:
         """The seven counters of a backend."""
@@ -193,6 +197,6 @@ class Tables:
 
     @staticmethod
     def _order() -> None:
-        # A full barrier between the versions' bytes and their word, for machines weaker than x86-64: sched_yield() takes the
-        # run queue's lock, and schedule() begins with smp_mb__after_spinlock().
+        # A full barrier between the versions' bytes and their word, for machines weaker than x86-64: sched_yield()
+        # takes the run queue's lock, and schedule() begins with smp_mb__after_spinlock().
         os.sched_yield()

@@ -52,7 +52,9 @@ class ConnectTier:
     Minimum kernel: 5.18 (bpf_set_retval). Capabilities: CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON (it reads socket fields).
     """
 
-    def __init__(self, ownership: Ownership, objects: Objects, spec: ObjectSpec, links: dict[str, Link]) -> None:
+    def __init__(
+        self, ownership: Ownership, objects: Objects, spec: ObjectSpec, links: dict[str, Link]
+    ) -> None:
         self.ownership, self.objects, self.spec, self.links = ownership, objects, spec, links
         self._scopes: dict[str | None, int] = {None: 0}
         self.tables = Tables(objects.maps)
@@ -97,7 +99,9 @@ class ConnectTier:
         """
         doomed_services = {one.name for one in put if one.removed_backends == "destroy"}
         doomed_services |= {name for name in remove if self._destroys(name)}
-        indices = {self.installed.services[name].index for name in doomed_services if name in self.installed.services}
+        indices = {
+            self.installed.services[name].index for name in doomed_services if name in self.installed.services
+        }
         applied = self.reconciler.apply(put, remove)
         departed = {pair for pair in applied.departed if pair[0] in indices}
         if departed:
@@ -173,7 +177,9 @@ class ConnectTier:
         from ebpfmesh.tiers.connect.wire import SERVICE_RECORD, RecordFlag
 
         service = self.installed.services.get(name)
-        return service is not None and bool(SERVICE_RECORD.unpack(service.record)[5] & RecordFlag.DESTROY_REMOVED)
+        return service is not None and bool(
+            SERVICE_RECORD.unpack(service.record)[5] & RecordFlag.DESTROY_REMOVED
+        )
 
     def _scope(self, path: str | None) -> int:
         if path not in self._scopes:
@@ -195,7 +201,9 @@ def layout_hashes(spec: ObjectSpec) -> dict[str, str]:
 
 
 def _capacities(open_maps: Mapping[str, Any]) -> dict[str, int]:
-    return {name: one.max_entries for name, one in open_maps.items() if one.max_entries}  # socket storage has none
+    return {
+        name: one.max_entries for name, one in open_maps.items() if one.max_entries
+    }  # socket storage has none
 
 
 def _open_links(ownership: Ownership) -> dict[str, Link]:
@@ -211,5 +219,7 @@ def _explained(error: KernelError) -> Exception:
     for need in ("btf", "sk_storage_sock_addr", "set_retval", "getpeername"):
         probe: Callable[[str], bool] | None = getattr(features, "supported", None)
         if probe is not None and need in getattr(features, "NAMES", ()) and not probe(need):
-            return NotSupportedError(f"the connect tier needs {need}, which this kernel lacks", remedy="Linux >= 5.18")
+            return NotSupportedError(
+                f"the connect tier needs {need}, which this kernel lacks", remedy="Linux >= 5.18"
+            )
     return error

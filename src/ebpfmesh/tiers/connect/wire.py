@@ -12,14 +12,18 @@ from typing import NamedTuple
 
 PROTOCOLS = {"tcp": 6, "udp": 17}
 
-ADDRESS_KEY = Struct("=16sQHB5x")  # address, scope (namespace cookie, 0 any), port, protocol
+# address, scope (namespace cookie, 0 any), port, protocol
+ADDRESS_KEY = Struct("=16sQHB5x")
 INDEX = Struct("=I")
-DISPATCH = Struct("=IBBBBIIII")  # service, pick, hash key, flags, refusal errno, 2 x (start, count)
+# service, pick, hash key, flags, refusal errno, 2 x (start, count)
+DISPATCH = Struct("=IBBBBIIII")
 FRONTEND_SIZE = 8 + 2 * DISPATCH.size
 BACKEND_KEY = Struct("=II")  # service, id
-BACKEND = Struct("=16sHHI")  # address, port, weight, counter
+# address, port, weight, counter
+BACKEND = Struct("=16sHHI")
 SERVICE_NAME = Struct("=64s")
-SERVICE_RECORD = Struct("=QIBBBBI36sQ")  # digest, service, protocol, key, refusal, flags, table size, balancer, scope
+# digest, service, protocol, key, refusal, flags, table size, balancer, scope
+SERVICE_RECORD = Struct("=QIBBBBI36sQ")
 COUNTERS = Struct("=7Q")
 SERVICE_COUNTERS = Struct("=10Q")
 LISTED_SOCKET = Struct("=QQQIIIHH16sHxx16sHxx")
@@ -50,7 +54,7 @@ class Extent(NamedTuple):
 
     start: int
     elements: int
-    count: int
+    slots: int
 
 
 NO_TABLE = Extent(0, 0, 0)
