@@ -123,7 +123,7 @@ class Mesh:
         """
         with self._lock:
             tier = self._running()
-            plan = diff(self.config, config)
+            plan = self._planned(config)
             put, gone = _put_and_gone(plan, config)
             if not plan.empty:
                 self._check_change(config, plan, put, gone)
@@ -200,9 +200,17 @@ class Mesh:
 
     # --- inside -----------------------------------------------------------------------------------------------------
 
+    def _planned(self, config: Config) -> Plan:
+        try:
+            return diff(self.config, config)
+        except ConfigError:  # an address that is none: the check knows where it stands
+            check(config)
+            raise
+
     def _check_change(self, config: Config, plan: Plan, put: list[Service], gone: list[str]) -> None:
         _refuse_restart(plan)
-        if len(put) == 1 and not gone:
+        one_of_its_name = put and sum(one.name == put[0].name for one in config.services) == 1
+        if len(put) == 1 and not gone and one_of_its_name:
             self._check_one(put[0])  # one of 10,000: the others were checked, and are indexed
         else:
             check(config)

@@ -8,17 +8,18 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from ebpfmesh import hooks
+from ebpfmesh import features, hooks
 from ebpfmesh.errors import AttachError, NotSupportedError, OccupiedError
 from ebpfmesh.hooks import Anchor, Interface, Link
 from ebpfmesh.hooks.clsact import choose_priority
 from ebpfmesh.lowlevel.netlink import Netlink
 from ebpfmesh.objects import Objects
-from ebpfmesh.program import Program
+from ebpfmesh.objects.program import Program
 from ebpfmesh.testing import NetNs, veth_pair
 
 pytestmark = pytest.mark.kernel
 
+TCX = pytest.param("tcx", marks=pytest.mark.kernel(feature="tcx"))
 SOURCE = """
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
@@ -100,7 +101,7 @@ def clsact(interface: Interface) -> bool:
         return route.has_clsact(route.interface_index(str(interface.interface)))
 
 
-@pytest.mark.parametrize("mechanism", ["tcx", "clsact"])
+@pytest.mark.parametrize("mechanism", [TCX, "clsact"])
 @pytest.mark.parametrize("direction", ["ingress", "egress"])
 def test_tc_drops_packets_until_it_is_detached(wire: Wire, program, direction, mechanism):
     hook = hooks.TC_INGRESS if direction == "ingress" else hooks.TC_EGRESS
@@ -147,7 +148,7 @@ def ordered(wire: Wire, load) -> Ordered:
     return Ordered(wire, load)
 
 
-@pytest.mark.parametrize("mechanism", ["tcx", "clsact"])
+@pytest.mark.parametrize("mechanism", [TCX, "clsact"])
 def test_tc_programs_run_where_their_anchors_put_them(ordered: Ordered, mechanism):
     links = [ordered.attach("a", mechanism=mechanism)]
     links.append(ordered.attach("b", mechanism=mechanism))
@@ -161,6 +162,7 @@ def test_tc_programs_run_where_their_anchors_put_them(ordered: Ordered, mechanis
     assert ordered.ran() == ""
 
 
+@pytest.mark.kernel(feature="tcx")
 def test_tcx_runs_before_clsact_and_anchors_stay_within_one_mechanism(ordered: Ordered):
     with ordered.attach("a", mechanism="clsact") as old, ordered.attach("b", mechanism="tcx"):
         assert ordered.ran() == ordered.listed() == "ba"
@@ -184,7 +186,7 @@ def test_a_clsact_program_is_replaced_in_its_place(ordered: Ordered):
         first.close()
 
 
-@pytest.mark.parametrize("mechanism", ["tcx", "clsact"])
+@pytest.mark.parametrize("mechanism", [TCX, "clsact"])
 def test_a_tc_link_is_updated_in_place(ordered: Ordered, mechanism):
     with ordered.attach("a", mechanism=mechanism) as first, ordered.attach("b", mechanism=mechanism):
         first.update(ordered.program("c"))
@@ -319,7 +321,7 @@ def test_an_xdp_program_that_took_our_place_is_left_alone(wire: Wire, program):
 @pytest.mark.parametrize(
     ("hook", "name", "mechanism"),
     [
-        (hooks.TC_INGRESS, "drop", "tcx"),
+        pytest.param(hooks.TC_INGRESS, "drop", "tcx", marks=pytest.mark.kernel(feature="tcx")),
         (hooks.TC_INGRESS, "drop", "clsact"),
         (hooks.XDP, "early", "link"),
         (hooks.XDP, "early", "netlink"),
@@ -360,7 +362,13 @@ def test_what_is_no_kernel_link_cannot_be_pinned(wire: Wire, program, bpffs):
             link.pin(bpffs / "x")
 
 
-@pytest.mark.parametrize(("hook", "name"), [(hooks.TC_INGRESS, "drop"), (hooks.XDP, "early")])
+@pytest.mark.parametrize(
+    ("hook", "name"),
+    [
+        pytest.param(hooks.TC_INGRESS, "drop", marks=pytest.mark.kernel(feature="tcx")),
+        (hooks.XDP, "early"),
+    ],
+)
 def test_a_pinned_interface_link_stays(wire: Wire, program, bpffs, hook, name):
     link = hook.attach(program(name), wire.b)
     link.pin(bpffs / "kept")
@@ -373,3 +381,17 @@ def test_a_pinned_interface_link_stays(wire: Wire, program, bpffs, hook, name):
 def test_an_xdp_mode_that_does_not_exist_is_refused(wire: Wire, program):
     with pytest.raises(NotSupportedError, match="native, generic"):
         hooks.XDP.attach(program("early"), wire.b, mode="fast")
+
+
+def test_tcx_is_taken_where_the_kernel_has_it_and_else_refused_with_the_version_that_has(wire: Wire, program):
+    drop = program("drop")
+    if features.supported("tcx"):
+        with hooks.TC_INGRESS.attach(drop, wire.b) as link:
+            assert link.mechanism == "tcx"
+        return
+    with hooks.TC_INGRESS.attach(drop, wire.b) as link:
+        assert link.mechanism == "clsact"
+        assert wire.arrives(b"X1", b"end") == b"end"
+    with pytest.raises(NotSupportedError, match=r"Linux 6\.6 .*clsact"):
+        hooks.TC_INGRESS.attach(drop, wire.b, mechanism="tcx")
+    assert hooks.TC_INGRESS.attached(wire.b) == []

@@ -8,12 +8,12 @@ from collections.abc import Callable
 
 import pytest
 
-from ebpfmesh import hooks
+from ebpfmesh import features, hooks
 from ebpfmesh.errors import AttachError, NotSupportedError
 from ebpfmesh.hooks import Anchor
 from ebpfmesh.lowlevel import attach as raw
 from ebpfmesh.objects import Objects
-from ebpfmesh.program import Program
+from ebpfmesh.objects.program import Program
 from ebpfmesh.testing import NetNs, PrivateCgroup
 
 pytestmark = pytest.mark.kernel
@@ -191,3 +191,20 @@ def test_a_program_of_an_ancestor_is_listed_as_effective_only(tagged: Tagged):
         assert [one.program_id for one in effective] == [b.id, a.id]
     finally:
         os.close(below.fd)
+
+
+@pytest.mark.parametrize("mechanism", ["link", "legacy"])
+def test_an_order_is_kept_where_the_kernel_has_one_and_else_refused_with_the_version_that_has(
+    tagged: Tagged, mechanism: str
+):
+    a, b = tagged.program("a"), tagged.program("b")
+    attach, path = hooks.CONNECT4.attach, tagged.cgroup.path
+    with attach(a, path, mechanism=mechanism):
+        for anchor in (Anchor.first(), Anchor.before(a)):
+            if features.supported("cgroup_anchors"):
+                with attach(b, path, mechanism=mechanism, anchor=anchor):
+                    assert tagged.ran() == "ba"
+                continue
+            with pytest.raises(NotSupportedError, match=r"Linux 6\.17"):
+                attach(b, path, mechanism=mechanism, anchor=anchor)
+            assert tagged.ran() == "a"

@@ -75,7 +75,8 @@ SEC("sk_lookup") int choose(struct bpf_sk_lookup *ctx)
 SEC("sk_lookup") int refuse(struct bpf_sk_lookup *ctx) { return ctx->local_port == 10 ? SK_DROP : SK_PASS; }
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 """
-MECHANISMS = ["link", "prog_attach"]
+LINK = pytest.param("link", marks=pytest.mark.kernel(feature="sockmap_link"))
+MECHANISMS = [LINK, "prog_attach"]
 
 
 @pytest.fixture
@@ -190,6 +191,7 @@ def second_id(mechanism: str, link: Any) -> int | None:
     return link.info().id if mechanism == "link" else None
 
 
+@pytest.mark.kernel(feature="sockmap_link")
 def test_a_replacement_by_the_other_mechanism_is_refused(loaded):
     socks = loaded.maps["socks"]
     with (
@@ -229,6 +231,7 @@ def test_an_attachment_at_a_sockmap_is_taken_over(loaded):
     assert hooks.SK_MSG.attached(socks) == []
 
 
+@pytest.mark.kernel(feature="sockmap_link")
 def test_a_pinned_sockmap_link_keeps_enforcing(loaded, connected, bpffs):
     link = hooks.SK_MSG.attach(loaded.programs["sending"], loaded.maps["socks"])
     link.pin(bpffs / "sending")
@@ -293,6 +296,14 @@ def test_a_namespace_that_ended_leaves_its_link_detached(loaded):
     link.detach()
 
 
-def test_this_kernel_gives_sockmap_links_exactly_if_the_probe_says_so(loaded):
-    with hooks.SK_MSG.attach(loaded.programs["pass"], loaded.maps["socks"]) as link:
-        assert (link.mechanism == "link") is features.supported("sockmap_link")
+def test_the_link_is_taken_where_the_kernel_has_it_and_else_refused_with_the_version_that_has(loaded):
+    socks, program = loaded.maps["socks"], loaded.programs["pass"]
+    if features.supported("sockmap_link"):
+        with hooks.SK_MSG.attach(program, socks) as link:
+            assert link.mechanism == "link"
+        return
+    with hooks.SK_MSG.attach(program, socks) as link:
+        assert link.mechanism == "prog_attach"
+    with pytest.raises(NotSupportedError, match=r"Linux 6\.10"):
+        hooks.SK_MSG.attach(program, socks, mechanism="link")
+    assert hooks.SK_MSG.attached(socks) == []

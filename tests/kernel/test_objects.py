@@ -19,7 +19,7 @@ from ebpfmesh.errors import (
     SpecError,
 )
 from ebpfmesh.layout import U16, U32, U64, Record
-from ebpfmesh.program import Program, run_statistics
+from ebpfmesh.objects.program import Program, run_statistics
 from ebpfmesh.spec import AttachType, ObjectSpec, ProgramType
 from ebpfmesh.testing.compile import compile_bpf
 from ebpfmesh.testing.leaks import no_leaks

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ebpfmesh.verifier import refusal
+from ebpfmesh.objects.verifier import refusal
 
 # 6.18: the source line names its file
 NULL_POINTER = """\

@@ -13,17 +13,12 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from ebpfmesh.errors import EbpfMeshError
+from ebpfmesh.tiers.connect import needs
 
 if TYPE_CHECKING:
     from ebpfmesh.features import Feature, State
 
 # What the connect tier's programs and their reconciling use; what else is absent is worth knowing, no fault.
-REQUIRED = frozenset({
-    "btf", "cgroup_link", "connect", "sendmsg", "recvmsg", "getpeername", "sock_release", "sockops", "sk_storage",
-    "sk_storage_sock_addr", "netns_cookie_sock_addr", "netns_cookie_sockops", "tcp_sock_sockops", "set_retval",
-    "mmapable_arrays", "batch_hash", "membarrier",
-})  # fmt: skip
-
 CAPABILITIES = {
     "CAP_BPF": "loading programs and maps",
     "CAP_NET_ADMIN": "attaching them",
@@ -152,8 +147,8 @@ def _capabilities() -> Iterator[Finding]:
 
 def _bpffs(run_root: Path, asked: Path | None) -> Finding:
     from ebpfmesh.lowlevel.capabilities import missing
+    from ebpfmesh.lowlevel.pin import on_bpffs
     from ebpfmesh.ownership import bpffs
-    from ebpfmesh.pin import on_bpffs
 
     remedy = f"as root: mount -t bpf bpf {asked or bpffs.USUAL}"
     if asked is not None:
@@ -202,7 +197,7 @@ def _unprobed(found: list[Finding]) -> Finding:
 
 
 def _feature(feature: Feature, state: State) -> Finding:
-    needed = feature.name in REQUIRED
+    needed = feature.name in needs.FEATURES
     name = f"feature {feature.name}"
     if state.supported is True:
         return Finding("ok", name, feature.description)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 if TYPE_CHECKING:
     from ebpfmesh.hooks.attachment import Attachment
     from ebpfmesh.hooks.link import Link
-    from ebpfmesh.program import Program
+    from ebpfmesh.objects.program import Program
 
     Neighbour: TypeAlias = Program | int | Link | Attachment
 

@@ -9,7 +9,7 @@ from ebpfmesh.errors import SpecError
 
 if TYPE_CHECKING:
     from ebpfmesh.hooks.hook import Hook
-    from ebpfmesh.program import Program
+    from ebpfmesh.objects.program import Program
     from ebpfmesh.spec import ProgramSpec
 
 

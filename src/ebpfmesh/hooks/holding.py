@@ -5,10 +5,10 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING
 
-from ebpfmesh.descriptor import Descriptor, Owned
 from ebpfmesh.errors import AttachError, ClosedError
 from ebpfmesh.hooks.link import Link
 from ebpfmesh.hooks.program import Loaded, loaded
+from ebpfmesh.lowlevel.descriptor import Descriptor, Owned
 
 if TYPE_CHECKING:
     from ebpfmesh.hooks.program import AnyProgram

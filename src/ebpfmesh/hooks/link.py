@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from ebpfmesh.descriptor import Descriptor, Owned
 from ebpfmesh.errors import AttachError, HostError, KernelError, NotSupportedError
 from ebpfmesh.hooks.program import Loaded, loaded
 from ebpfmesh.lowlevel import attach
-from ebpfmesh.pin import open_pinned, pin
+from ebpfmesh.lowlevel.descriptor import Descriptor, Owned
+from ebpfmesh.lowlevel.pin import open_pinned, pin
 
 if TYPE_CHECKING:
     from ebpfmesh.hooks.program import AnyProgram

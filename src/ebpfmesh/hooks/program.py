@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from ebpfmesh.lowlevel import attach
 
 if TYPE_CHECKING:
-    from ebpfmesh.program import Program
+    from ebpfmesh.objects.program import Program
 
     AnyProgram: TypeAlias = Program | int
 

@@ -7,13 +7,13 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ebpfmesh.descriptor import Descriptor
 from ebpfmesh.errors import AttachError, HostError, KernelError
 from ebpfmesh.hooks.holding import HoldingLink
 from ebpfmesh.hooks.link import Link, LinkInfo
 from ebpfmesh.hooks.program import loaded
 from ebpfmesh.hooks.target import OpenInterface
 from ebpfmesh.lowlevel import attach, libbpf
+from ebpfmesh.lowlevel.descriptor import Descriptor
 from ebpfmesh.lowlevel.netlink import Netlink
 from ebpfmesh.lowlevel.netns import inside
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ebpfmesh.descriptor import Descriptor
 from ebpfmesh.errors import MapTypeError, SpecError
 from ebpfmesh.lowlevel import libbpf
+from ebpfmesh.lowlevel.descriptor import Descriptor
+from ebpfmesh.lowlevel.pin import open_pinned as open_pin
 from ebpfmesh.maps.array import ArrayMap, PerCpuArrayMap
 from ebpfmesh.maps.codec import Codec
 from ebpfmesh.maps.hash import HashMap, LruHashMap, LruPerCpuHashMap, PerCpuHashMap
@@ -20,7 +21,6 @@ from ebpfmesh.maps.prog_array import ProgramArrayMap
 from ebpfmesh.maps.ringbuf import RingBuffer
 from ebpfmesh.maps.sk_storage import SkStorage
 from ebpfmesh.maps.sock import SockHash, SockMap
-from ebpfmesh.pin import open_pinned as open_pin
 from ebpfmesh.spec.enums import MapFlags, MapType
 
 if TYPE_CHECKING:

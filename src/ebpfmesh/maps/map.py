@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator
 from enum import IntFlag
 from typing import Any, ClassVar, Generic, TypeVar
 
-from ebpfmesh.descriptor import Descriptor
 from ebpfmesh.errors import MapKeyError, MapTypeError
 from ebpfmesh.lowlevel import libbpf
+from ebpfmesh.lowlevel.descriptor import Descriptor
 from ebpfmesh.lowlevel.libbpf import ffi
 from ebpfmesh.maps import batch
 from ebpfmesh.maps.codec import Codec, Index, Raw

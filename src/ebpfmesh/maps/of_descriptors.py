@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Protocol
 
-from ebpfmesh.descriptor import Owned
 from ebpfmesh.errors import MapTypeError
+from ebpfmesh.lowlevel.descriptor import Owned
 from ebpfmesh.maps.codec import Codec
 from ebpfmesh.maps.map import K, Map, Update
 

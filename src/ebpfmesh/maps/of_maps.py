@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ebpfmesh.descriptor import Descriptor
 from ebpfmesh.errors import MapTypeError
 from ebpfmesh.lowlevel import libbpf
+from ebpfmesh.lowlevel.descriptor import Descriptor
 from ebpfmesh.maps.codec import Codec
 from ebpfmesh.maps.info import MapInfo
 from ebpfmesh.maps.map import K

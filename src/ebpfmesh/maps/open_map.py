@@ -7,7 +7,6 @@ import os
 from pathlib import Path
 from typing import Any, Self
 
-from ebpfmesh.descriptor import Descriptor, Owned
 from ebpfmesh.errors import (
     CapabilityError,
     EbpfMeshError,
@@ -18,9 +17,10 @@ from ebpfmesh.errors import (
     SpecError,
 )
 from ebpfmesh.lowlevel import libbpf
+from ebpfmesh.lowlevel.descriptor import Descriptor, Owned
+from ebpfmesh.lowlevel.pin import pin
 from ebpfmesh.maps.batch import ENOTSUPP
 from ebpfmesh.maps.info import MapInfo, map_info, map_memory
-from ebpfmesh.pin import pin
 from ebpfmesh.spec.enums import MapType
 
 NAME_LENGTH = 15  # BPF_OBJ_NAME_LEN is 16 with the closing zero; the kernel would cut a longer name silently

@@ -12,9 +12,9 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Generic, Self
 
-from ebpfmesh.descriptor import Descriptor
 from ebpfmesh.errors import ClosedError, MapError, MapTypeError
 from ebpfmesh.lowlevel import libbpf
+from ebpfmesh.lowlevel.descriptor import Descriptor
 from ebpfmesh.lowlevel.libbpf import ffi
 from ebpfmesh.maps.codec import Codec
 from ebpfmesh.maps.info import MapInfo

@@ -5,9 +5,9 @@ from __future__ import annotations
 import errno
 from typing import Any, Generic
 
-from ebpfmesh.descriptor import Descriptor
 from ebpfmesh.errors import EbpfMeshError, MapError, MapKeyError, MapTypeError
 from ebpfmesh.lowlevel import libbpf
+from ebpfmesh.lowlevel.descriptor import Descriptor
 from ebpfmesh.lowlevel.libbpf import ffi
 from ebpfmesh.maps.codec import Codec, Raw
 from ebpfmesh.maps.info import MapInfo

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from ebpfmesh.errors import KernelError
 from ebpfmesh.lowlevel.libbpf import call, ffi
-from ebpfmesh.pin import pin as pin_at
+from ebpfmesh.lowlevel.pin import pin as pin_at
 
 _KINDS = (
     ("link_id", "link"),
@@ -61,7 +61,7 @@ def identify_descriptor(descriptor: int, path: Path) -> Pinned:
 
 
 def pin(descriptor: int, path: Path) -> None:
-    """Pin the BPF object ``descriptor`` at ``path``, which must be free, mode 0600. Errors: those of `ebpfmesh.pin.pin`."""
+    """Pin the BPF object ``descriptor`` at ``path``, which must be free, mode 0600. Errors: as `lowlevel.pin.pin`."""
     pin_at(descriptor, path, where=f"pin {path}")
     path.chmod(0o600)
 

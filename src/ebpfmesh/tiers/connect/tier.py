@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ebpfmesh.errors import KernelError, NotSupportedError
-from ebpfmesh.tiers.connect import memory, sockets
+from ebpfmesh.errors import KernelError
+from ebpfmesh.tiers.connect import memory, needs, sockets
 from ebpfmesh.tiers.connect.installed import Installed
 from ebpfmesh.tiers.connect.reconcile import Applied, Reconciler
 from ebpfmesh.tiers.connect.tables import Tables
@@ -84,8 +84,9 @@ class ConnectTier:
             capacities = memory.max_entries(config) | _capacities(reuse)
             try:
                 loaded = objects.load(spec, reuse=reuse, max_entries=capacities, programs=list(HOOKS))
-            except KernelError as error:
-                raise _explained(error) from error
+            except KernelError:
+                _refuse_old_kernel()
+                raise
         tier = cls(ownership, loaded, spec, _open_links(ownership))
         for name, digest in layout_hashes(spec).items():
             if name not in reuse:
@@ -213,13 +214,10 @@ def _open_links(ownership: Ownership) -> dict[str, Link]:
     return {name: Link.open_pinned(ownership.pins.link_path(name)) for name in HOOKS if name in pinned}
 
 
-def _explained(error: KernelError) -> Exception:
+def _refuse_old_kernel() -> None:
+    """NotSupportedError for the first thing the tier needs and a probe finds missing; asked after a load has failed."""
     from ebpfmesh import features
 
-    for need in ("btf", "sk_storage_sock_addr", "set_retval", "getpeername"):
-        probe: Callable[[str], bool] | None = getattr(features, "supported", None)
-        if probe is not None and need in getattr(features, "NAMES", ()) and not probe(need):
-            return NotSupportedError(
-                f"the connect tier needs {need}, which this kernel lacks", remedy="Linux >= 5.18"
-            )
-    return error
+    for need in needs.FEATURES:
+        if features.probe(need).supported is False:
+            features.require(need, what="the connect tier")

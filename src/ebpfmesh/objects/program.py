@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from ebpfmesh.descriptor import Descriptor, Owned
 from ebpfmesh.errors import CapabilityError, EbpfMeshError, KernelError, NotSupportedError
 from ebpfmesh.lowlevel import bpf, libbpf
+from ebpfmesh.lowlevel.descriptor import Descriptor, Owned
 from ebpfmesh.lowlevel.libbpf import ffi
+from ebpfmesh.lowlevel.pin import open_pinned, pin
 from ebpfmesh.maps.info import read_info
-from ebpfmesh.pin import open_pinned, pin
 from ebpfmesh.spec import AttachType, ProgramSpec, ProgramType
 
 # struct bpf_prog_info up to attach_btf_id, include/uapi/linux/bpf.h

@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
-from ebpfmesh.descriptor import Descriptor
 from ebpfmesh.errors import CapabilityError, HostError, LoadError, VerifierError
 from ebpfmesh.lowlevel import libbpf
+from ebpfmesh.lowlevel.descriptor import Descriptor
 from ebpfmesh.lowlevel.libbpf import ffi
+from ebpfmesh.objects.verifier import refusal
 from ebpfmesh.spec import ObjectSpec, ProgramType
-from ebpfmesh.verifier import refusal
 
 _FAILED_PROGRAM = re.compile(
     r"prog '([^']+)': (?:-- BEGIN PROG LOAD LOG|BPF program load failed|failed to load)"

@@ -1,8 +1,4 @@
-"""Objects: the programs and maps of one .bpf.o, loaded together and closed together.
-
-with objects.load("mine.bpf.o", constants={"limit": 10}) as loaded:
-    loaded.maps["counters"][0]
-"""
+"""Loading an object: declared capacities and constants, reused maps, and one owner of all that comes of it."""
 
 from __future__ import annotations
 
@@ -14,17 +10,17 @@ from typing import Any, NamedTuple, Self
 
 import msgspec
 
-from ebpfmesh import reuse as reusing
-from ebpfmesh.descriptor import Descriptor
 from ebpfmesh.errors import LoadError, SpecError
+from ebpfmesh.lowlevel.descriptor import Descriptor
+from ebpfmesh.lowlevel.pin import open_pinned
 from ebpfmesh.maps import OpenMap, create
 from ebpfmesh.maps.families import codec, open_map
 from ebpfmesh.maps.open_map import check_name
-from ebpfmesh.open_object import LOG_SIZES, OpenObject, failed_program, load_error, verifier_error
-from ebpfmesh.pin import open_pinned
-from ebpfmesh.program import Program
+from ebpfmesh.objects import reuse as reusing
+from ebpfmesh.objects.open_object import LOG_SIZES, OpenObject, failed_program, load_error, verifier_error
+from ebpfmesh.objects.program import Program
+from ebpfmesh.objects.variable import Section, Variable, packed
 from ebpfmesh.spec import MapSpec, ObjectSpec
-from ebpfmesh.variable import Section, Variable, packed
 
 Openable = OpenMap | int | str | Path  # an open map, its descriptor, or the path of its pin
 
