@@ -56,7 +56,9 @@ class Tables:
         self._frontends, self._slots = views["frontends"], views["slots"]
         self._service_counters = views["service_stats"]
         self._backend_counters = views["backend_stats"]
-        self._views = [self._settings, self._words]
+        self._service_words = self._service_counters.cast("Q")
+        self._backend_words = self._backend_counters.cast("Q")
+        self._views = [self._settings, self._words, self._service_words, self._backend_words]
 
     def close(self) -> None:
         """Unmap the arrays; the maps stay open."""
@@ -167,6 +169,13 @@ class Tables:
     def active(self, counter: int) -> int:
         """Connections of a backend that were picked and have not ended."""
         return self.backend_counters(counter)[1]
+
+    def set_active(self, service: int, counters: Mapping[int, int]) -> None:
+        """Correct the open connections of a service's backends, by element, and of the service, where nobody counted."""
+        for counter, active in counters.items():
+            self._backend_words[counter * (COUNTERS.size // 8) + 1] = active
+        self._service_words[service * (SERVICE_COUNTERS.size // 8) + 1] = sum(counters.values())
+        self._wrote("counters")
 
     def backend_counters(self, counter: int) -> tuple[int, ...]:
         """The seven counters of a backend."""

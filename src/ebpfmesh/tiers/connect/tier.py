@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import cached_property
@@ -91,6 +92,8 @@ class ConnectTier:
         for name, digest in layout_hashes(spec).items():
             if name not in reuse:
                 ownership.pins.pin_map(name, loaded.maps[name], digest)
+        if reuse and not {"lifetime", "released"} <= tier.links.keys():
+            tier.recount()
         return tier
 
     def apply(self, put: Sequence[Service], remove: Iterable[str] = ()) -> Applied:
@@ -129,6 +132,16 @@ class ConnectTier:
                 self.ownership.pins.pin_link(program, link)
             elif not self._is_current(link):
                 link.update(self.objects.programs[program])
+
+    def recount(self) -> None:
+        """Set every backend's open connections to the sockets there are: for a start that found nothing attached.
+
+        While no program ran, connections ended uncounted, and a backend that seems busy would keep its id for ever.
+        """
+        found = Counter(one.counter for one in self.sockets())
+        for service in (*self.installed.services.values(), *self.installed.retired.values()):
+            backends = (*service.backends.values(), *service.leaving.values())
+            self.tables.set_active(service.index, {one.counter: found[one.counter] for one in backends})
 
     def sockets(self) -> Iterator[sockets.Socket]:
         """Every connected socket of the mesh, in all network namespaces. Minimum kernel: 5.12."""
