@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from ebpfmesh.errors import ClosedError, ConfigError, EbpfMeshError
+from ebpfmesh.lowlevel import garbage
 from ebpfmesh.ownership import RUN_ROOT, Ownership
 from ebpfmesh.policy.check import check, check_service
 from ebpfmesh.policy.index import Index
@@ -68,7 +69,7 @@ class Mesh:
         not free); HostError, NotSupportedError, CapabilityError (the host); LoadError, AttachError. After an error
         nothing is left that was not there before.
         """
-        with self._lock:
+        with self._lock, garbage.paused():
             if self._tier is not None:
                 return self
             check(self.config)
@@ -121,7 +122,7 @@ class Mesh:
 
         Errors: ConfigError, CapacityError; after an error everything is as it was before.
         """
-        with self._lock:
+        with self._lock, garbage.paused():
             tier = self._running()
             plan = self._planned(config)
             put, gone = _put_and_gone(plan, config)

@@ -40,11 +40,28 @@ static __always_inline __u8 protocol_of(const struct bpf_sock_addr *ctx)
 	return ctx->protocol == IPPROTO_MPTCP ? IPPROTO_TCP : ctx->protocol;
 }
 
-static __always_inline struct frontend *find_frontend(struct bpf_sock_addr *ctx, const struct endpoint *destination,
-						      const struct settings *at)
+/* What is current at an address; NULL if it is nobody's. A tombstone, or an address whose apply is not current yet, is nobody's. */
+static __always_inline const struct dispatch *dispatch_at(const struct address_key *key, __u64 generation)
+{
+	__u32 *index = bpf_map_lookup_elem(&addresses, key);
+	const struct dispatch *current;
+	struct frontend *frontend;
+
+	if (!index)
+		return NULL;
+	frontend = bpf_map_lookup_elem(&frontends, index);
+	if (!frontend)
+		return NULL;
+	current = current_dispatch(frontend, generation);
+	return current->flags & DISPATCH_PRESENT ? current : NULL;
+}
+
+static __always_inline const struct dispatch *find_dispatch(struct bpf_sock_addr *ctx,
+							    const struct endpoint *destination,
+							    const struct settings *at, __u64 generation)
 {
 	struct address_key key = { .port = destination->port, .protocol = protocol_of(ctx) };
-	__u32 *index = NULL;
+	const struct dispatch *found = NULL;
 
 	key.address[0] = destination->address[0];
 	key.address[1] = destination->address[1];
@@ -52,12 +69,10 @@ static __always_inline struct frontend *find_frontend(struct bpf_sock_addr *ctx,
 	key.address[3] = destination->address[3];
 	if (at->scoped) {
 		key.scope = bpf_get_netns_cookie(ctx);
-		index = bpf_map_lookup_elem(&addresses, &key);
+		found = dispatch_at(&key, generation);
 		key.scope = 0;
 	}
-	if (!index)
-		index = bpf_map_lookup_elem(&addresses, &key);
-	return index ? bpf_map_lookup_elem(&frontends, index) : NULL;
+	return found ? found : dispatch_at(&key, generation);
 }
 
 /* Can this socket, asked for an IPv6 address, send to an IPv4 one? TCP can, by a v4-mapped address, unless it is bound to
@@ -82,8 +97,8 @@ static __always_inline enum outcome choose(struct bpf_sock_addr *ctx, const stru
 					   int dual_stack, struct choice *choice)
 {
 	const struct slot_table *table;
+	const struct dispatch *current;
 	struct settings *at;
-	struct frontend *frontend;
 	struct backend_key key;
 	struct backend *backend;
 	__u64 generation;
@@ -93,12 +108,10 @@ static __always_inline enum outcome choose(struct bpf_sock_addr *ctx, const stru
 	if (!at)
 		return NOT_OURS; /* cannot be: an array has its element 0 */
 	generation = *(volatile __u64 *)&at->generation;
-	frontend = find_frontend(ctx, destination, at);
-	if (!frontend)
+	current = find_dispatch(ctx, destination, at, generation);
+	if (!current)
 		return NOT_OURS;
-	choice->dispatch = *current_dispatch(frontend, generation);
-	if (!(choice->dispatch.flags & DISPATCH_PRESENT))
-		return NOT_OURS;
+	choice->dispatch = *current;
 	table = dual_stack ? &choice->dispatch.table[DISPATCH_DUAL_STACK] :
 			     &choice->dispatch.table[DISPATCH_ONE_FAMILY];
 	if (!table->count)
@@ -210,7 +223,8 @@ static __always_inline int frontend_of(struct bpf_sock_addr *ctx, const struct e
 	if (!ctx->sk)
 		return 0;
 	connection = bpf_sk_storage_get(&connections, ctx->sk, 0, 0);
-	if (!connection || !same_endpoint(&connection->backend, peer))
+	/* one that ended says nothing: the socket may be connected to that backend by its own address now */
+	if (!connection || connection->state == CONNECTION_NONE || !same_endpoint(&connection->backend, peer))
 		return 0;
 	*frontend = connection->frontend;
 	return 1;

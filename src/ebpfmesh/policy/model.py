@@ -24,6 +24,9 @@ Refusal = Literal["ECONNREFUSED", "EHOSTUNREACH", "ENETUNREACH", "ETIMEDOUT", "E
 _Count = Annotated[int, msgspec.Meta(ge=1, le=1 << 24)]
 
 
+_HASH_KEYS = {key.name.lower().replace("_", "-"): key for key in HashKey}
+
+
 class Backend(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     """Where connections to a service go."""
 
@@ -58,7 +61,7 @@ class Balance(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     @property
     def hash_key(self) -> HashKey:
         """``key`` as the number of the kernel side."""
-        return HashKey[self.key.upper().replace("-", "_")]
+        return _HASH_KEYS[self.key]
 
 
 class Service(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

@@ -6,6 +6,7 @@ from array import array
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from itertools import repeat
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 ScopeOf = Callable[[str | None], int]
 """The cookie of the network namespace at a path; 0 for None."""
 
-pack_backend, pack_backend_key = BACKEND.pack, BACKEND_KEY.pack  # looked up 100,000 times otherwise
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -114,35 +114,47 @@ class Draft:
     def _put_backends(
         self, service: Service, endpoints: list[Endpoint], new: InstalledService, old: InstalledService | None
     ) -> None:
-        known = {**old.leaving, **old.backends} if old else {}
-        fresh = len(endpoints) - sum(map(known.__contains__, endpoints))
-        counters = self.installed.counter_ids.take_many(fresh)
-        self._taken["counters"] += counters
+        if old is None:
+            self._first_backends(service, endpoints, new)
+            return
+        known = {**old.leaving, **old.backends}
+        counters = self._take_counters(len(endpoints) - sum(map(known.__contains__, endpoints)))
         used = {one.id for one in known.values()}
         numbers = zip((number for number in range(1, 65536) if number not in used), counters, strict=False)
-        rows, index, backends = self.backend_rows, new.index, new.backends
         for backend, endpoint in zip(service.backends, endpoints, strict=True):
-            weight = backend.weight
-            one = known.pop(endpoint, None) if known else None
-            if one is None or one.weight != weight:
+            one = known.pop(endpoint, None)
+            if one is None or one.weight != backend.weight:
                 number, counter = (one.id, one.counter) if one else next(numbers)
-                one = InstalledBackend(number, counter, weight)
-                row = pack_backend(endpoint.packed, endpoint.port, weight, counter)
-                rows.append((pack_backend_key(index, number), row))
-            backends[endpoint] = one
+                one = InstalledBackend(number, counter, backend.weight)
+                row = BACKEND.pack(endpoint.packed, endpoint.port, one.weight, counter)
+                self.backend_rows.append((BACKEND_KEY.pack(new.index, number), row))
+            new.backends[endpoint] = one
         new.leaving = known
-        if old:
-            self.departed += [(new, endpoint) for endpoint in known if endpoint in old.backends]
+        self.departed += [(new, endpoint) for endpoint in known if endpoint in old.backends]
+
+    def _first_backends(self, service: Service, endpoints: list[Endpoint], new: InstalledService) -> None:
+        # The backends of a service that is new, column by column: a first apply has 100,000 of them.
+        ids = range(1, len(endpoints) + 1)
+        counters = self._take_counters(len(endpoints))
+        weights = [backend.weight for backend in service.backends]
+        new.backends = dict(zip(endpoints, map(InstalledBackend, ids, counters, weights), strict=True))
+        packed, ports = [one.packed for one in endpoints], [one.port for one in endpoints]
+        rows = map(BACKEND.pack, packed, ports, weights, counters)
+        self.backend_rows += zip(map(BACKEND_KEY.pack, repeat(new.index), ids), rows, strict=False)
+
+    def _take_counters(self, count: int) -> list[int]:
+        counters = self.installed.counter_ids.take_many(count)
+        self._taken["counters"] += counters
+        return counters
 
     def _put_tables(
         self, service: Service, endpoints: list[Endpoint], new: InstalledService, old: InstalledService | None
     ) -> None:
         # those of weight 0 too: a balancer may size its table by how many backends there are, not by who takes
         # connections now
-        targets = [
-            Target(new.backends[endpoint].id, backend.effective_weight, endpoint.identity)
-            for backend, endpoint in zip(service.backends, endpoints, strict=True)
-        ]
+        ids = [new.backends[endpoint].id for endpoint in endpoints]
+        weights = [backend.effective_weight for backend in service.backends]
+        targets = list(map(Target, ids, weights, [endpoint.identity for endpoint in endpoints]))
         placed: dict[int, tuple[Extent, int]] = {}
         before = old.extents if old else {}
         tables = compiler.tables(service, targets, lambda reach: self._previous(before.get(reach)))

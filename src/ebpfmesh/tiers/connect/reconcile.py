@@ -8,13 +8,12 @@ unless it wants the place.
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ebpfmesh.errors import CapacityError
+from ebpfmesh.lowlevel import garbage
 from ebpfmesh.policy.address import Endpoint
 from ebpfmesh.tiers.connect.draft import Draft, ScopeOf, digest_of
 from ebpfmesh.tiers.connect.installed import Installed, InstalledService
@@ -66,7 +65,7 @@ class Reconciler:
         Errors: CapacityError if it does not fit (nothing was changed then); ConfigError from a balancer; KernelError.
         """
         removed = list(remove)
-        with _no_garbage_collection():
+        with garbage.paused():
             return self._apply(put, removed)
 
     def _apply(self, put: Sequence[Service], removed: Sequence[str]) -> Applied:
@@ -246,16 +245,3 @@ class Reconciler:
 
     def _all(self) -> list[InstalledService]:
         return [*self.installed.services.values(), *self.installed.retired.values()]
-
-
-@contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    # A large apply makes some 500,000 objects and not one cycle; walking them over and over took half of its time.
-    if not gc.isenabled():
-        yield
-        return
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
