@@ -81,7 +81,7 @@ def attached(cgroup: PrivateCgroup, mechanism: str, load: Callable[..., Objects]
 def inside(cgroup: PrivateCgroup, netns: NetNs, *kind: int) -> socket.socket:
     with cgroup.enter():
         made = netns.socket(*kind)
-    made.settimeout(0.3)
+    made.settimeout(1)
     return made
 
 

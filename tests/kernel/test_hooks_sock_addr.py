@@ -41,7 +41,7 @@ class Traffic:
 
     def socket(self, kind: int) -> socket.socket:
         made = self.netns.socket(self.family, kind)
-        made.settimeout(0.3)
+        made.settimeout(1)
         self.opened.append(made)
         return made
 

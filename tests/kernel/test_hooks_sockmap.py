@@ -94,7 +94,7 @@ def connected(netns: NetNs) -> Iterator[tuple[socket.socket, socket.socket]]:
         server = listener.accept()[0]
     for one in (client, server):
         one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        one.settimeout(0.5)
+        one.settimeout(3)
     with client, server:
         yield client, server
 
