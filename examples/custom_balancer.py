@@ -1,16 +1,14 @@
-"""A balancer of your own: the first backend in the list takes everything, the next one stands by.
+"""A balancer of your own, in a running mesh: the first backend takes everything, the next one stands by.
 
-Run it: it shows the table that the kernel would pick from, before and after the first backend is drained.
+`sudo python examples/custom_balancer.py CGROUP`, then connect to 10.96.0.20:5432 in that cgroup.
+Enter drains the first backend.
 """
 
-from __future__ import annotations
-
+import sys
 from array import array
 from collections.abc import Sequence
 
-from ebpfmesh.engine.balance import Pick, Table, Target, balancer, build
-from ebpfmesh.policy import Backend, Balance, Config, Service
-from ebpfmesh.policy.check import check
+from ebpfmesh import Backend, Config, Mesh, Pick, Service, Table, Target, balancer
 
 
 @balancer
@@ -20,34 +18,20 @@ class FirstAvailable:
     name = "first-available"
 
     def build(self, targets: Sequence[Target], previous: Table | None, *, size: int | None) -> Table:
-        """One slot, that of the first target with a weight above 0."""
+        """One slot, that of the first target with a weight above 0: the kernel picks it at every connect()."""
         active = sorted(target.id for target in targets if target.weight)
         return Table(array("H", active[:1]), Pick.TURN if active else Pick.NONE, len(active[:1]))
 
 
-def mesh(*backends: Backend) -> Config:
-    """A mesh of one service, balanced by the class above."""
-    service = Service(
-        "database",
-        addresses=("10.96.0.20:5432",),
-        backends=backends,
-        balance=Balance(FirstAvailable.name),
-    )
-    return Config(name="example", cgroup="/example", services=(service,))
+def database(*backends: Backend) -> Service:
+    return Service("database", addresses=["10.96.0.20:5432"], backends=backends, balance=FirstAvailable.name)
 
 
-def table(config: Config) -> Table:
-    """The table of the only service; in a running mesh the connect tier keeps the ids and builds it."""
-    check(config)
-    service = config.services[0]
-    targets = [
-        Target(id_, backend.effective_weight, backend.endpoint.identity)
-        for id_, backend in enumerate(service.backends, start=1)
-    ]
-    return build(service.balance.name, targets, size=service.balance.table)
+primary, standby = Backend("127.0.0.1:8001"), Backend("127.0.0.1:8002")
 
-
-if __name__ == "__main__":
-    primary, standby = "10.0.0.1:5432", "10.0.0.2:5432"
-    print("both in use:     ", table(mesh(Backend(primary), Backend(standby))))
-    print("primary draining:", table(mesh(Backend(primary, draining=True), Backend(standby))))
+with Mesh(Config("active-standby", cgroup=sys.argv[1], services=[database(primary, standby)])) as mesh:
+    input("Everything goes to the primary; Enter to drain it. ")
+    mesh.put(database(Backend(primary.address, draining=True), standby))
+    input("New connections go to the standby; Enter to stop. ")
+    for backend in mesh.status().services[0].backends:
+        print(f"{backend.address} took {backend.opened} connections")

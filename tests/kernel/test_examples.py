@@ -53,7 +53,19 @@ def _example(name: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
         yield process
     finally:
         process.kill()
-        process.communicate()
+        process.wait()
+        for stream in (process.stdin, process.stdout, process.stderr):
+            if stream is not None:
+                stream.close()
+
+
+def _read_until(process: subprocess.Popen[str], prompt: str) -> None:
+    assert process.stdout is not None
+    seen = ""
+    while not seen.endswith(prompt):
+        character = process.stdout.read(1)
+        assert character, f"it ended after {seen!r}"
+        seen += character
 
 
 def _curl(cgroup: PrivateCgroup, netns: NetNs, url: str) -> str:
@@ -92,5 +104,25 @@ def test_it_is_ten_lines() -> None:
 )
 def test_every_example_is_under_sixty_lines_and_run_by_a_test(example: str) -> None:
     assert len((EXAMPLES / example).read_text().splitlines()) < 60
-    tests = [path for path in (ROOT / "tests").rglob("test_*.py") if f'"{example}"' in path.read_text()]
+    tests = [path for path in (ROOT / "tests").rglob("test_*.py") if f'{example}"' in path.read_text()]
     assert tests, f"no test names {example}"
+
+
+def test_a_balancer_of_your_own_sends_everything_to_the_first_backend_until_it_drains(
+    cgroup: PrivateCgroup, netns: NetNs
+) -> None:
+    with _backends(netns, 8001, 8002), _example("custom_balancer.py", str(cgroup.path)) as process:
+        assert process.stdin is not None
+        _read_until(process, "Enter to drain it. ")
+        before = [_curl(cgroup, netns, "http://10.96.0.20:5432/") for _ in range(3)]
+        process.stdin.write("\n")
+        process.stdin.flush()
+        _read_until(process, "Enter to stop. ")
+        after = [_curl(cgroup, netns, "http://10.96.0.20:5432/") for _ in range(3)]
+        said, errors = process.communicate("\n", timeout=20)
+    assert (before, after) == (["8001"] * 3, ["8002"] * 3)
+    assert re.findall(r"(127.0.0.1:\d+) took (\d+) connections", said) == [
+        ("127.0.0.1:8001", "3"),
+        ("127.0.0.1:8002", "3"),
+    ]
+    assert (process.returncode, errors) == (0, "")
