@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _PAGE = 4096
 _BUCKET = 16  # struct bucket of kernel/bpf/hashtab.c on 64-bit machines
 _ELEMENT = 48  # struct htab_elem before the key
+_FIXED = 32 << 10  # the headers of all maps, and the buckets of the two socket storages
 _REPLY = 48 + 24  # key and value of `replies`
 _POWER_OF_TWO_CLASSES = (16, 32, 64, 96, 128, 192, 256, 512)  # what bpf_mem_alloc rounds an element up to
 
@@ -63,7 +64,7 @@ def estimate(room: Need, udp_flows: int) -> int:
     )
     total = sum(-(-count * size // _PAGE) * _PAGE for count, size in arrays)
     total += sum(_buckets(count) + count * _element(size) for count, size in hashes)
-    return total + _buckets(udp_flows) + udp_flows * (_ELEMENT + 16 + _REPLY)
+    return _FIXED + total + _buckets(udp_flows) + udp_flows * (_ELEMENT + 16 + _REPLY)
 
 
 def _buckets(count: int) -> int:
