@@ -1,4 +1,4 @@
-"""Counters say exactly what happened: opened, active, failed, closed, bytes, datagrams, refused; whatever way a connection ends."""
+"""Counters say exactly what happened, whatever way a connection ends."""
 
 from __future__ import annotations
 
