@@ -216,7 +216,7 @@ def counts(by: Counter[str]) -> str:
 def attachments(stage: Stage) -> list[Attachment]:
     """What the kernel lists on the demo's cgroup, at every hook that the connect tier uses."""
     from ebpfmesh import hooks
-    from ebpfmesh.tiers.connect.tier import HOOKS
+    from ebpfmesh.tiers.connect.attaching import HOOKS
 
     return [one for name in HOOKS.values() for one in getattr(hooks, name).attached(stage.cgroup.path)]
 

@@ -50,7 +50,8 @@ def main() -> None:
     """Until ended."""
     kept = kept_to(KEPT) if KEPT else None
     by: Counter[str] = Counter()
-    failed, slowest, errors = 0, 0.0, []
+    failed, slowest = 0, 0.0
+    errors: list[str] = []
     report_at = time.monotonic()
     while True:
         begin = time.monotonic()

@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,6 +28,8 @@ def missing() -> list[Missing]:
                 "run it on Linux 6.1 or newer, a virtual machine will do",
             )
         ]
+    if find_spec("ebpfmesh") is None:
+        return [Missing("ebpfmesh is not installed", "run `make demo`, which installs it into .venv first")]
     checks = (
         (os.geteuid() == 0, "not root", "run `sudo make demo`"),
         (

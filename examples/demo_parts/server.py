@@ -32,5 +32,10 @@ class Server(ThreadingHTTPServer):
     request_queue_size = 256
     daemon_threads = True
 
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that goes away is no news; anything else is."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
+
 
 Server(("127.0.0.1", PORT), Handler).serve_forever()

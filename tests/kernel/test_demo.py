@@ -135,6 +135,8 @@ def test_interrupted_it_says_so_and_leaves_nothing(number: signal.Signals, act: 
     finally:
         process.kill()
         process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
     assert process.returncode == 130
     assert "interrupted" in said
     assert "Traceback" not in said
