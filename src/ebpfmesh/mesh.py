@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from ebpfmesh.errors import ClosedError, ConfigError, EbpfMeshError
-from ebpfmesh.lowlevel import garbage
+from ebpfmesh.lowlevel import garbage, interrupts
 from ebpfmesh.ownership import RUN_ROOT, Ownership
 from ebpfmesh.policy.check import check, check_service
 from ebpfmesh.policy.index import Index
@@ -57,6 +58,7 @@ class Mesh:
         self._run_root, self._bpffs = Path(run_root), bpffs
         self._ownership: Ownership | None = None
         self._tier: ConnectTier | None = None
+        self._took_over = False
         self._index = Index()
         self._lock = threading.RLock()
 
@@ -69,38 +71,50 @@ class Mesh:
         not free); HostError, NotSupportedError, CapabilityError (the host); LoadError, AttachError. After an error
         nothing is left that was not there before.
         """
-        with self._lock, garbage.paused():
-            if self._tier is not None:
-                return self
-            check(self.config)
-            memory.check_budget(self.config)
-            self._ownership = Ownership.acquire(
-                self.config.name,
-                cgroup=self.config.cgroup,
-                run_root=self._run_root,
-                bpffs=self._bpffs,
-                allow_root_cgroup=self.config.allow_root_cgroup,
-            )
-            taking_over = bool(self._ownership.pins.links())
-            try:
-                self._tier = ConnectTier.start(self._ownership, self.config)
-                wanted = {service.name for service in self.config.services}
-                gone = [name for name in self._tier.installed.services if name not in wanted]
-                self._tier.apply(self._tier.adopt(self.config.services), gone)
-                self._tier.attach()
-                self._ownership.write_record(self._tier.object_hashes)
-                self._index = Index(self.config.services)
-            except BaseException:
-                self._end(keep=taking_over)
-                raise
+        with self._lock:
+            if self._tier is None:
+                try:
+                    with interrupts.held(), garbage.paused():
+                        self._start()
+                except BaseException:
+                    self._end(keep=self._took_over)
+                    raise
         return self
+
+    def _start(self) -> None:
+        check(self.config)
+        memory.check_budget(self.config)
+        self._took_over = False
+        ownership = self._ownership = Ownership.acquire(
+            self.config.name,
+            cgroup=self.config.cgroup,
+            run_root=self._run_root,
+            bpffs=self._bpffs,
+            allow_root_cgroup=self.config.allow_root_cgroup,
+        )
+        self._took_over = bool(ownership.pins.links())
+        tier = self._tier = ConnectTier.start(ownership, self.config)
+        try:
+            if self._took_over:
+                tier.attach()  # before the first change, so that a failure leaves the predecessor's services too
+            wanted = {service.name for service in self.config.services}
+            gone = [name for name in tier.installed.services if name not in wanted]
+            tier.apply(tier.adopt(self.config.services), gone)
+            if not self._took_over:
+                tier.attach()
+            tier.keep()
+        except BaseException:
+            tier.take_back()
+            raise
+        ownership.write_record(tier.object_hashes)
+        self._index = Index(self.config.services)
 
     def close(self, *, keep: bool = False) -> list[str]:
         """Stop: detach, remove every pin and record. With ``keep`` the kernel goes on without an agent.
 
         Returns notices about what had to stay. Connections that are open go on: they are plain connections.
         """
-        with self._lock:
+        with self._lock, interrupts.held():
             return self._end(keep=keep)
 
     def __enter__(self) -> Self:
@@ -122,7 +136,7 @@ class Mesh:
 
         Errors: ConfigError, CapacityError; after an error everything is as it was before.
         """
-        with self._lock, garbage.paused():
+        with self._lock, interrupts.held(), garbage.paused():
             tier = self._running()
             plan = self._planned(config)
             put, gone = _put_and_gone(plan, config)
@@ -134,7 +148,7 @@ class Mesh:
 
     def put(self, service: Service) -> Applied:
         """Add one service, or change the one of its name: `apply` for a single change, in time that does not grow."""
-        with self._lock:
+        with self._lock, interrupts.held():
             tier = self._running()
             self._check_one(service)
             applied = tier.apply([service])
@@ -143,7 +157,7 @@ class Mesh:
 
     def remove(self, name: str) -> Applied:
         """Remove the service of that name. ConfigError if there is none."""
-        with self._lock:
+        with self._lock, interrupts.held():
             tier = self._running()
             if self.config.by_name(name) is None:
                 raise ConfigError(f"there is no service {name!r}", where="$.services")
@@ -153,7 +167,7 @@ class Mesh:
 
     def collect(self) -> bool:
         """Free what earlier changes retired, backends without a connection among it; `watch` does it by itself."""
-        with self._lock:
+        with self._lock, interrupts.held():
             return self._running().reconciler.collect()
 
     # --- looking --------------------------------------------------------------------------------------------------
@@ -236,15 +250,16 @@ class Mesh:
         return self._tier
 
     def _end(self, *, keep: bool) -> list[str]:
-        if self._tier is not None:
-            if not keep:
-                self._tier.detach()
-            self._tier.close()
-            self._tier = None
-        if self._ownership is None:
-            return []
-        notices = self._ownership.release(keep=keep)
-        self._ownership = None
+        tier, ownership = self._tier, self._ownership
+        self._tier = self._ownership = None
+        with ExitStack() as ending:  # what one step cannot do must not keep the others from being done
+            notices: list[str] = []
+            if ownership is not None:
+                ending.callback(lambda: notices.extend(ownership.release(keep=keep)))
+            if tier is not None:
+                ending.callback(tier.close)
+                if not keep:
+                    ending.callback(tier.detach)
         return notices
 
 

@@ -77,7 +77,7 @@ def test_an_agent_of_another_layout_version_is_refused(
 # --- the world changed meanwhile ----------------------------------------------------------------------------
 
 
-def test_links_of_a_removed_cgroup_are_collected(root: Path, bpffs: Path, made: list[int]) -> None:
+def test_links_of_a_removed_cgroup_are_to_be_replaced(root: Path, bpffs: Path, made: list[int]) -> None:
     with private_cgroup() as old:
         first = start(old, root, bpffs)
         first.pins.pin_map("services", new_map(made), LAYOUT)
@@ -87,12 +87,12 @@ def test_links_of_a_removed_cgroup_are_collected(root: Path, bpffs: Path, made: 
         first.release(keep=True)
         path = old.path
     with private_cgroup(path.name) as recreated, start(recreated, root, bpffs) as second:
-        assert second.pins.links() == {}
+        assert second.elsewhere == ["links/connect4"]
         assert list(second.pins.maps()) == ["services"]
         assert "removed since" in " ".join(second.notices)
 
 
-def test_an_agent_of_another_cgroup_gives_up_the_links_of_the_old_one(
+def test_links_at_another_cgroup_work_until_whoever_attaches_replaces_them(
     cgroup: PrivateCgroup, root: Path, bpffs: Path, made: list[int]
 ) -> None:
     first = start(cgroup, root, bpffs)
@@ -102,8 +102,9 @@ def test_an_agent_of_another_cgroup_gives_up_the_links_of_the_old_one(
     first.release(keep=True)
     with private_cgroup() as other, start(other, root, bpffs) as second:
         assert str(cgroup.path) in " ".join(second.notices)
-        assert second.pins.links() == {}
-        assert reachable(cgroup)
+        assert second.elsewhere == ["links/connect4"]
+        assert not reachable(cgroup)
+    assert reachable(cgroup)
 
 
 def test_an_emptied_bpffs_is_a_fresh_start_with_a_notice(

@@ -36,6 +36,8 @@ class Ownership:
         self.name = run_directory.name
         self.previous: OwnerRecord | None = None
         self.notices: list[str] = []
+        self.elsewhere: list[str] = []
+        """Keys of links at another cgroup; whoever attaches removes them once the new links are there."""
         self.pins: PinDirectory
         self._started = datetime.now(UTC).isoformat(timespec="seconds")
         self._record: OwnerRecord | None = None
@@ -54,8 +56,8 @@ class Ownership:
         """Become the owner of ``name``.
 
         Takes the lock, reads the predecessor's record, finds or mounts a bpffs, checks that every pin is
-        ours and of this layout version, and collects links whose cgroup is gone. Maps and live links stay
-        for the take-over.
+        ours and of this layout version, and notes links at another cgroup (`elsewhere`). Maps and live links
+        stay for the take-over.
 
         Errors: HeldError (another agent lives), OwnershipError (something foreign at our pin path; it is
         left alone), LayoutError, ConfigError (the name, the cgroup), HostError (no cgroup v2, no bpffs),
@@ -129,9 +131,9 @@ class Ownership:
             moved = previous is not None and previous.cgroup != str(self.cgroup.path)
             where = previous.cgroup if moved and previous else "one that was removed since"
             self.notices.append(
-                f"the last run was attached to {where}: its {len(elsewhere)} links are removed"
+                f"the last run was attached to {where}: its {len(elsewhere)} links are replaced"
             )
-            self._collect(elsewhere, ())
+            self.elsewhere = elsewhere
         self.previous = previous
 
     def _collect(self, keys: list[str], missing: tuple[str, ...]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import cached_property
 from importlib import resources
@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from ebpfmesh.errors import KernelError
 from ebpfmesh.tiers.connect import memory, needs, sockets
-from ebpfmesh.tiers.connect.installed import Installed
+from ebpfmesh.tiers.connect.attaching import HOOKS, Attaching
+from ebpfmesh.tiers.connect.installed import Installed, InstalledService
 from ebpfmesh.tiers.connect.reconcile import Applied, Reconciler
 from ebpfmesh.tiers.connect.tables import Tables
+from ebpfmesh.tiers.connect.wire import SERVICE_RECORD, RecordFlag
 
 if TYPE_CHECKING:
     from ebpfmesh.hooks.link import Link
@@ -25,20 +27,6 @@ if TYPE_CHECKING:
     from ebpfmesh.spec import ObjectSpec
 
 OBJECT = "connect"
-
-# In the order of attaching: what follows a connection and translates back is there before the first one is made.
-HOOKS = {
-    "lifetime": "SOCKOPS",
-    "released": "SOCK_RELEASE",
-    "recvmsg4": "RECVMSG4",
-    "recvmsg6": "RECVMSG6",
-    "getpeername4": "GETPEERNAME4",
-    "getpeername6": "GETPEERNAME6",
-    "sendmsg4": "SENDMSG4",
-    "sendmsg6": "SENDMSG6",
-    "connect4": "CONNECT4",
-    "connect6": "CONNECT6",
-}
 LISTER = "list_sockets"
 
 
@@ -53,11 +41,16 @@ class ConnectTier:
     Minimum kernel: 5.18 (bpf_set_retval). Capabilities: CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON (it reads socket fields).
     """
 
-    def __init__(
-        self, ownership: Ownership, objects: Objects, spec: ObjectSpec, links: dict[str, Link]
-    ) -> None:
-        self.ownership, self.objects, self.spec, self.links = ownership, objects, spec, links
+    def __init__(self, ownership: Ownership, objects: Objects, spec: ObjectSpec) -> None:
+        self.ownership, self.objects, self.spec = ownership, objects, spec
+        previous = ownership.previous
+        same_object = previous is not None and previous.objects.get(OBJECT) == spec.sha256
+        self._attaching = Attaching(ownership, objects, same_object=same_object)
+        self._made: list[str] = []
+        """Maps that this start has pinned."""
         self._scopes: dict[str | None, int] = {None: 0}
+        self._unsettled: set[str] = set()
+        """Services that may have backends that left and sockets that are not destroyed yet."""
         self.tables = Tables(objects.maps)
         self.installed = Installed(self.tables)
         self.reconciler = Reconciler(self.tables, self.installed, self._scope)
@@ -88,50 +81,74 @@ class ConnectTier:
             except KernelError:
                 _refuse_old_kernel()
                 raise
-        tier = cls(ownership, loaded, spec, _open_links(ownership))
-        for name, digest in layout_hashes(spec).items():
-            if name not in reuse:
-                ownership.pins.pin_map(name, loaded.maps[name], digest)
-        if reuse and not {"lifetime", "released"} <= tier.links.keys():
-            tier.recount()
+        try:
+            tier = cls(ownership, loaded, spec)
+        except BaseException:
+            loaded.close()
+            raise
+        try:
+            tier._take_over(reuse.keys())
+        except BaseException:
+            tier.take_back()
+            tier.close()
+            raise
         return tier
+
+    def _take_over(self, reused: Collection[str]) -> None:
+        pins = self.ownership.pins
+        self._attaching.open()
+        for name, digest in layout_hashes(self.spec).items():
+            if name not in reused:
+                pins.pin_map(name, self.objects.maps[name], digest)
+                self._made.append(name)
+        if reused and not {"lifetime", "released"} <= self.links.keys():
+            self.recount()
 
     def apply(self, put: Sequence[Service], remove: Iterable[str] = ()) -> Applied:
         """Add or change services and remove others, at once; see `Reconciler.apply`.
 
-        Sockets of backends that leave a service with ``removed_backends = "destroy"`` are destroyed before it returns.
+        Sockets of backends that left a service with ``removed_backends = "destroy"`` are destroyed before it returns.
         """
-        doomed_services = {one.name for one in put if one.removed_backends == "destroy"}
-        doomed_services |= {name for name in remove if self._destroys(name)}
-        indices = {
-            self.installed.services[name].index for name in doomed_services if name in self.installed.services
-        }
+        remove = list(remove)
         applied = self.reconciler.apply(put, remove)
-        departed = {pair for pair in applied.departed if pair[0] in indices}
+        self._unsettled.update([service.name for service in put], remove)
+        departed = {
+            (service.index, backend.id)
+            for service in filter(None, map(self._service, self._unsettled))
+            if service.leaving and _destroys(service)
+            for backend in service.leaving.values()
+        }
         if departed:
             self.tables.grace_period()  # whoever picked one of them has written it into its socket's record by now
             sockets.destroy(self.sockets, departed)
+        self._unsettled.clear()
         return applied
 
     def adopt(self, services: Iterable[Service]) -> list[Service]:
         """Of these services, those that the kernel does not hold exactly as they are."""
-        return [service for service in services if not self.reconciler.adopt(service)]
+        missing = [service for service in services if not self.reconciler.adopt(service)]
+        # a predecessor may have ended between its apply and the destroying: the next apply makes up for it
+        self._unsettled.update(name for name, service in self.installed.services.items() if service.leaving)
+        self._unsettled.update(self.installed.retired)
+        return missing
 
     def attach(self) -> None:
-        """Attach the programs that are not attached, and bring those that are to this version; pins every link.
+        """Attach the programs that are not attached, and bring those that are to this version, until `keep` or `take_back`.
 
         Errors: AttachError, CapabilityError. What is attached already keeps working whatever fails.
         """
-        from ebpfmesh import hooks
+        self._attaching.attach()
 
-        for program, hook in HOOKS.items():
-            link = self.links.get(program)
-            if link is None:
-                link = getattr(hooks, hook).attach(self.objects.programs[program], self.ownership.cgroup.path)
-                self.links[program] = link
-                self.ownership.pins.pin_link(program, link)
-            elif not self._is_current(link):
-                link.update(self.objects.programs[program])
+    def keep(self) -> None:
+        """End a start: the new links are pinned, those at another cgroup removed."""
+        self._attaching.keep()
+        self._made.clear()
+
+    def take_back(self) -> None:
+        """End a start that failed: links and maps are again what they were before it."""
+        self._attaching.take_back()
+        while self._made:
+            self.ownership.pins.remove_pin(f"maps/{self._made.pop()}")
 
     def recount(self) -> None:
         """Set every backend's open connections to the sockets there are: for a start that found nothing attached.
@@ -154,20 +171,20 @@ class ConnectTier:
 
     def detach(self) -> None:
         """Detach everything, in the opposite order: no new connections first."""
-        for program in reversed(HOOKS):
-            link = self.links.pop(program, None)
-            if link is not None:
-                link.detach()
+        self._attaching.detach()
 
     def close(self) -> None:
         """Close the descriptors; pinned links and maps go on without us."""
-        for link in self.links.values():
-            link.close()
-        self.links.clear()
+        self._attaching.close()
         self.tables.close()
         if self._lister is not None:
             self._lister.close()
         self.objects.close()
+
+    @property
+    def links(self) -> Mapping[str, Link]:
+        """The links, by the name of their program."""
+        return self._attaching.links
 
     @property
     def object_hashes(self) -> dict[str, str]:
@@ -182,18 +199,8 @@ class ConnectTier:
         self._lister = objects.load(self.spec, reuse=reuse, max_entries=_capacities(reuse), programs=[LISTER])
         return self._lister
 
-    def _is_current(self, link: Link) -> bool:
-        previous = self.ownership.previous
-        del link
-        return previous is not None and previous.objects.get(OBJECT) == self.spec.sha256
-
-    def _destroys(self, name: str) -> bool:
-        from ebpfmesh.tiers.connect.wire import SERVICE_RECORD, RecordFlag
-
-        service = self.installed.services.get(name)
-        return service is not None and bool(
-            SERVICE_RECORD.unpack(service.record)[5] & RecordFlag.DESTROY_REMOVED
-        )
+    def _service(self, name: str) -> InstalledService | None:
+        return self.installed.services.get(name) or self.installed.retired.get(name)
 
     def _scope(self, path: str | None) -> int:
         if path not in self._scopes:
@@ -214,17 +221,14 @@ def layout_hashes(spec: ObjectSpec) -> dict[str, str]:
     return {name: hashlib.sha256(describe(name).encode()).hexdigest() for name in spec.maps}
 
 
+def _destroys(service: InstalledService) -> bool:
+    return bool(SERVICE_RECORD.unpack(service.record)[5] & RecordFlag.DESTROY_REMOVED)
+
+
 def _capacities(open_maps: Mapping[str, Any]) -> dict[str, int]:
     return {
         name: one.max_entries for name, one in open_maps.items() if one.max_entries
     }  # socket storage has none
-
-
-def _open_links(ownership: Ownership) -> dict[str, Link]:
-    from ebpfmesh.hooks.link import Link
-
-    pinned: Mapping[str, Any] = ownership.pins.links()
-    return {name: Link.open_pinned(ownership.pins.link_path(name)) for name in HOOKS if name in pinned}
 
 
 def _refuse_old_kernel() -> None:
