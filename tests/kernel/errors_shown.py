@@ -91,6 +91,7 @@ def _host(place: Place) -> None:
 
 def _without_capabilities(_: Place) -> None:
     """In a thread of its own, which gives its capabilities away: as an ordinary user would meet it."""
+    _load().close()  # libbpf asks once in a process what the kernel can do: not as nobody, or later programs have no name
 
     def attempt() -> None:
         # capset(2): header {version 3, this thread}, effective, permitted and inheritable sets of two words, all empty

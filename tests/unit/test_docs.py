@@ -1,0 +1,337 @@
+"""The documentation says what is true: snippets, configurations, commands, links, tables."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+import ebpfmesh
+from documentation import ALL, PAGES, ROOT, Block, alike, anchors, prose, snippet
+from ebpfmesh import errors
+from ebpfmesh.cli import main as cli
+from ebpfmesh.policy import model, toml
+from ebpfmesh.policy.check import problems
+
+sys.path.insert(0, str(ROOT / "docs"))
+import generate
+
+DOCS = ROOT / "docs"
+NAMED = [pytest.param(page, id=page.name) for page in PAGES]
+REMEDY = "run: python docs/generate.py"
+
+
+def each(*languages: str) -> Any:
+    """A parameter for every block in one of the languages."""
+    return pytest.mark.parametrize("block", [one for one in ALL if one.language in languages], ids=str)
+
+
+# --- blocks -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("block", ALL, ids=str)
+def test_every_block_is_checked_by_something(block: Block) -> None:
+    assert block.language in {"python", "c", "toml", "console", "text", "ini"}
+    if block.language == "text":
+        assert re.match(r"drawing$|agent$|error: ", block.origin), "a text without an origin"
+
+
+@each("python", "c")
+def test_code_is_that_of_a_file_that_tests_run(block: Block) -> None:
+    wanted = snippet(block.origin)
+    assert wanted is not None, "code in a page comes from an example"
+    assert block.text == wanted, REMEDY
+    [path] = re.findall(r"snippet: (\S+)", block.origin)
+    name = Path(path.removesuffix(".bpf.c")).stem + ".py"
+    tests = [one for one in (ROOT / "tests").rglob("test_*.py") if name in one.read_text()]
+    assert tests, f"no test runs {name}"
+
+
+@each("toml")
+def test_a_configuration_is_accepted(block: Block) -> None:
+    if (wanted := snippet(block.origin)) is not None:
+        assert block.text == wanted, REMEDY
+    assert problems(toml.loads(block.text)) == []
+
+
+@each("ini")
+def test_a_unit_starts_a_command_that_exists(block: Block) -> None:
+    [line] = re.findall(r"^ExecStart=\S*/(ebpfmesh .*)$", block.text, flags=re.MULTILINE)
+    parsed(line)
+
+
+# --- commands ------------------------------------------------------------------------------------------------------
+
+
+def parsed(command: str) -> argparse.Namespace:
+    """The arguments of ``ebpfmesh …``; fails if the command line would not take them."""
+    words = shlex.split(command)[1:]
+    try:
+        return cli._parser(words).parse_args(words)
+    except SystemExit as error:
+        raise AssertionError(f"the command line refuses: {command}") from error
+
+
+OTHERS = {"sudo", "sh", "curl", "mkdir", "rmdir", "echo", "sed", "kill", "python3", "git", "cd", "head", "make",
+          ".venv/bin/pip", ".venv/bin/ebpfmesh", "ebpfmesh"}  # fmt: skip
+
+
+@each("console")
+def test_every_command_exists(block: Block) -> None:
+    commands = [line for line, _ in block.commands] or [
+        line.partition("#")[0].strip() for line in block.text.splitlines()
+    ]
+    assert commands
+    for command in commands:
+        plain = command.removeprefix("sudo ").partition(" |")[0].partition(" >")[0].rstrip(" &")
+        assert plain.split()[0] in OTHERS, f"is {plain} a command?"
+        if re.match(r"(\.venv/bin/)?ebpfmesh ", plain):
+            parsed(plain)
+        for target in re.findall(r"(?:^|sudo )make ([a-z]+)", command):
+            assert target in make_targets()
+
+
+def make_targets() -> set[str]:
+    return set(re.findall(r"^([a-z]+):.*## ", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+
+
+@pytest.mark.parametrize("block", [one for one in ALL if one.origin == "run"], ids=str)
+def test_a_command_that_needs_no_kernel_says_what_the_page_shows(block: Block, tmp_path: Path) -> None:
+    for command, shown in block.commands:
+        words = [sys.executable, "-m", "ebpfmesh", "--run-root", str(tmp_path), *shlex.split(command)[1:]]
+        environment = {"PYTHONPATH": str(ROOT / "src"), "PATH": "/usr/bin"}
+        done = subprocess.run(
+            words, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            timeout=60, check=True,
+        )  # fmt: skip
+        said = sorted(done.stdout.splitlines())
+        assert len(said) == len(shown.splitlines()), command
+        assert all(map(alike, said, sorted(shown.splitlines()))), done.stdout
+
+
+@pytest.mark.parametrize("page", NAMED)
+def test_every_command_in_the_text_exists(page: Path) -> None:
+    for command in re.findall(r"`(ebpfmesh [a-z][^`]*)`", prose(page)):
+        assert command.split()[1] in cli.COMMANDS, command
+    for target in re.findall(r"`make ([a-z]+)[^`]*`", prose(page)):
+        assert target in make_targets(), target
+
+
+# --- links and names -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", NAMED)
+def test_every_relative_link_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
+        if re.match(r"https?://", target):
+            continue
+        path, _, anchor = target.partition("#")
+        found = (page.parent / path).resolve() if path else page
+        assert found.exists(), target
+        assert found.is_relative_to(ROOT), target
+        if anchor:
+            assert anchor in anchors(found), target
+
+
+@pytest.mark.parametrize("page", NAMED)
+def test_every_path_and_name_in_the_text_exists(page: Path) -> None:
+    text = prose(page)
+    for path in re.findall(r"`((?:src|docs|examples|tests|bench|scripts|build_tools)/[\w./-]+)`", text):
+        assert (ROOT / path).exists() or path.startswith("bench/results"), path
+    for name in re.findall(r"`ebpfmesh\.(\w+)(?:`|\.|\()", text):
+        if name not in ("balancers", "parsers"):  # groups of entry points
+            assert name in ebpfmesh.__all__ or import_module(f"ebpfmesh.{name}"), name
+    for name in re.findall(r"`hooks\.([A-Z_0-9]+)\b", text):
+        assert hasattr(ebpfmesh.hooks, name), name
+    for name in re.findall(r"`Mesh\.(\w+)", text):
+        assert hasattr(ebpfmesh.Mesh, name), name
+
+
+def test_every_page_is_reached_from_the_readme() -> None:
+    linked = re.findall(r"\]\(docs/([\w-]+\.md)", (ROOT / "README.md").read_text())
+    assert {page.name for page in DOCS.glob("*.md")} <= set(linked)
+
+
+@pytest.mark.parametrize("page", NAMED)
+def test_lines_fit_an_editor(page: Path) -> None:
+    for number, line in enumerate(prose(page).splitlines(), 1):
+        assert len(line) <= 150 or line.startswith("|"), f"{page.name}, line {number} of its prose"
+
+
+# --- what is repeated from the code -------------------------------------------------------------------------------------
+
+
+def test_the_tables_of_kernel_support_are_those_of_the_registries() -> None:
+    text = generate.PAGE.read_text()
+    assert generate.render(text) == text, REMEDY
+    assert text.count("<!-- generated: ") == 3
+
+
+SECTIONS: dict[str, tuple[type[msgspec.Struct], tuple[str | int, ...]]] = {
+    "Top level": (model.Config, ()),
+    "Capacity": (model.Capacity, ("capacity",)),
+    "Services": (model.Service, ("services", 0)),
+    "Backends": (model.Backend, ("services", 0, "backends", 0)),
+    "Balance": (model.Balance, ("services", 0, "balance")),
+}
+
+
+def section(page: Path, title: str) -> str:
+    """The text under a heading, up to the next of its level."""
+    found = re.search(rf"^(##+) {re.escape(title)}$\n(.*?)(?=^##? |\Z)", page.read_text(), re.M | re.S)
+    assert found, f"{page.name} has no section {title}"
+    return found[2]
+
+
+def rows(text: str, head: str) -> list[list[str]]:
+    """The rows of the tables whose header begins with ``head``."""
+    found, reading = [], False
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split(" | ")]
+        if not line.startswith("|"):
+            reading = False
+        elif reading and not line.startswith("| ---"):
+            found.append(cells)
+        elif cells[0] == head:
+            reading = True
+    return found
+
+
+@pytest.mark.parametrize("title", SECTIONS)
+def test_every_field_is_documented_with_its_default(title: str) -> None:
+    struct, _ = SECTIONS[title]
+    documented = {
+        row[0].strip("`"): row[2] for row in rows(section(DOCS / "configuration.md", title), "field")
+    }
+    assert list(documented) == list(struct.__struct_fields__) or set(documented) == set(
+        struct.__struct_fields__
+    )
+    for field in msgspec.structs.fields(struct):
+        shown = documented[field.name]
+        if field.required:
+            assert shown == "required", field.name
+        elif shown.startswith("`"):
+            default = tomllib.loads(f"x = {shown.strip('`')}")["x"]
+            plain = msgspec.to_builtins(field.default)
+            plain = plain.get("name", "round-robin") if isinstance(plain, dict) else plain
+            assert default == (list(plain) if isinstance(plain, tuple) else plain), field.name
+        else:
+            assert field.default is None or field.default == model.Capacity(), field.name
+
+
+WRONG = [
+    (title, wrong, said)
+    for title in SECTIONS
+    for wrong, said in rows(section(DOCS / "configuration.md", title), "wrong")
+]
+
+
+@pytest.mark.parametrize(("title", "wrong", "said"), WRONG, ids=[f"{one[0]}: {one[1]}" for one in WRONG])
+def test_what_is_wrong_is_refused_with_the_words_of_the_page(title: str, wrong: str, said: str) -> None:
+    web: dict[str, Any] = {
+        "name": "web", "addresses": ["10.96.0.10:80"], "balance": {"name": "maglev"},
+        "backends": [{"address": "10.0.0.1:80"}],
+    }  # fmt: skip
+    whole: dict[str, Any] = {"name": "shop", "cgroup": "/shop", "capacity": {}, "services": [web]}
+    if "the services need 2" in said:
+        web["backends"].append({"address": "10.0.0.2:80"})
+    at: Any = whole
+    for step in SECTIONS[title][1]:
+        at = at[step]
+    at.update(tomllib.loads("\n".join(re.findall(r"`([^`]*)`", wrong))))
+    try:
+        found = problems(toml.from_mapping(whole))
+    except errors.ConfigError as error:
+        found = [error]
+    assert said.strip("`") in [str(one) for one in found]
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_command_and_option_is_documented(name: str) -> None:
+    [heading] = re.findall(rf"^## (ebpfmesh {name}\b.*)$", (DOCS / "command-line.md").read_text(), flags=re.M)
+    parser = cli._parser([name])
+    [commands] = [one for one in parser._actions if isinstance(one, argparse._SubParsersAction)]
+    common = {option for one in parser._actions for option in one.option_strings}
+    actions = commands.choices[name]._actions
+    options = {option for one in actions for option in one.option_strings} - common
+    documented = {
+        re.findall(r"--[\w-]+", row[0])[0]
+        for row in rows(section(DOCS / "command-line.md", heading), "option")
+    }
+    assert documented == options
+    arguments = [f"[{one.metavar}]" if one.nargs == "?" else one.metavar for one in actions
+                 if not one.option_strings]  # fmt: skip
+    assert heading.split()[2:] == arguments
+    above = (DOCS / "command-line.md").read_text().partition("## ")[0]
+    assert {one for one in common if one.startswith("--")} == set(
+        re.findall(r"^\| `(--[\w-]+)", above, flags=re.M)
+    )
+
+
+def test_every_error_is_explained_and_shown() -> None:
+    text = (DOCS / "troubleshooting.md").read_text()
+    classes = {
+        name
+        for name, value in vars(errors).items()
+        if isinstance(value, type) and issubclass(value, errors.EbpfMeshError)
+    } - {"EbpfMeshError", "KernelError"}  # bases that are not raised by themselves, or hardly
+    assert set(re.findall(r"^### (\w+Error)$", text, flags=re.M)) == classes
+    assert set(re.findall(r"<!-- error: (\w+)", text)) == classes
+
+
+def test_every_column_of_status_is_explained() -> None:
+    source = (ROOT / "src/ebpfmesh/cli/status.py").read_text()
+    columns = re.findall(r'"([A-Z]{4,})"', source)
+    documented = [row[0] for row in rows(section(DOCS / "operations.md", "What status says"), "column")]
+    assert columns == documented
+
+
+def test_every_built_in_balancer_is_in_the_concepts() -> None:
+    from ebpfmesh.engine.balance import registry
+
+    named = rows((DOCS / "concepts.md").read_text(), "name")
+    assert {re.findall(r"`([\w-]+)`", row[0])[0] for row in named} == set(registry._BUILT_IN)
+
+
+# --- the changelog and the numbers --------------------------------------------------------------------------------------
+
+
+def test_the_changelog_keeps_its_form() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text()
+    headings = re.findall(r"^## (.*)$", text, flags=re.M)
+    assert headings[0] == "[Unreleased]"
+    for heading in headings[1:]:
+        assert re.fullmatch(r"\[\d+\.\d+\.\d+\] - \d{4}-\d\d-\d\d", heading)
+    kinds = {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+    assert set(re.findall(r"^### (.*)$", text, flags=re.M)) <= kinds
+    assert ebpfmesh.__version__ in text
+
+
+def test_a_number_in_the_readme_is_a_measured_one() -> None:
+    """Each row of the table of numbers names its bar; the value is that of bench/results/bars.json."""
+    shown = rows((ROOT / "README.md").read_text(), "measured")
+    results = ROOT / "bench" / "results" / "bars.json"
+    if not shown:
+        return
+    bars = {bar["name"]: bar for bar in json.loads(results.read_text())}
+    for _, value, bar, name in shown:
+        found = bars[name.strip("`")]
+        assert value == f"{found['value']:.3g} {found['unit']}".strip(), name
+        assert bar == found["bar"], name
+
+
+def test_what_differs_between_hosts_is_not_compared_and_what_does_not_is() -> None:
+    assert alike("process 12 at /run/x, 3.5 MiB", "process 9 at /run/other/y, 640 B")
+    assert alike("open in process 3 (pytest): EBUSY", "open in process 3 (…): EBUSY")
+    assert not alike("one\ntwo", "two\none")
+    assert not alike("process 12 holds it", "process 12 held it")
