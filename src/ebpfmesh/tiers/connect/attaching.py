@@ -41,6 +41,7 @@ class Attaching:
         self._ownership, self._objects, self._same_object = ownership, objects, same_object
         self.links: dict[str, Link] = {}
         self._new: list[str] = []
+        self._pinned: list[str] = []
         self._replaced: list[tuple[Link, int]] = []
         """(link, descriptor of the program that it had)."""
 
@@ -78,8 +79,10 @@ class Attaching:
             pins.remove_pin(key)  # of another cgroup, or of one that is gone
         self._ownership.elsewhere.clear()
         for name in self._new:
+            self._pinned.append(name)
             pins.pin_link(name, self.links[name])
         self._new.clear()
+        self._pinned.clear()
         self._let_go()
 
     def take_back(self) -> None:
@@ -91,8 +94,9 @@ class Attaching:
             link = self.links.pop(name)
             with suppress(EbpfMeshError):
                 link.detach()
-            self._ownership.pins.remove_pin(f"links/{name}")
         self._new.clear()
+        while self._pinned:  # a pin of that name may also be a link at another cgroup, which stays
+            self._ownership.pins.remove_pin(f"links/{self._pinned.pop()}")
         self._let_go()
 
     def detach(self) -> None:
