@@ -450,6 +450,9 @@ int list_sockets(struct bpf_iter__bpf_sk_storage_map *ctx)
 	line.cookie = bpf_get_socket_cookie(sk);
 	line.namespace = sk->__sk_common.skc_net.net->net_cookie;
 	line.state = connection->state;
+	/* UDP's connect() is under way, or the socket was disconnected, which no hook sees */
+	if (sk->sk_protocol == IPPROTO_UDP && sk->__sk_common.skc_state != BPF_TCP_ESTABLISHED)
+		line.state = CONNECTION_PICKED;
 	line.service = connection->service;
 	line.id = connection->id;
 	line.counter = connection->counter;

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack
+from socket import IPPROTO_UDP
 from typing import NamedTuple
 
 from ebpfmesh.lowlevel import iterator, netns, netns_cookie, sock_diag
@@ -13,7 +14,9 @@ from ebpfmesh.policy.address import Endpoint
 from ebpfmesh.tiers.connect.wire import LISTED_SOCKET
 
 _PASSES = 20
+_PASSES_FOR_UDP = 3  # its connect() takes no time: who is not connected by then was disconnected, and sends to nobody
 _PAUSE = 0.05
+_OPEN = 2  # enum connection_state
 
 
 class Socket(NamedTuple):
@@ -29,6 +32,8 @@ class Socket(NamedTuple):
     protocol: int
     source: Endpoint
     destination: Endpoint
+    settled: bool
+    """False for a UDP socket whose connect() is under way, or that was disconnected (AF_UNSPEC), which no hook sees."""
 
 
 def listed(program_fd: int, map_fd: int) -> Iterator[Socket]:
@@ -37,9 +42,10 @@ def listed(program_fd: int, map_fd: int) -> Iterator[Socket]:
     Minimum kernel: 5.9 for the iterator, 5.12 for cookies in it (commit c5dbb89fc2ac). Capabilities: CAP_BPF, CAP_PERFMON.
     """
     for line in LISTED_SOCKET.iter_unpack(iterator.read_map(program_fd, map_fd)):
-        cookie, space, _, service, number, counter, family, protocol, near, near_port, far, far_port = line
+        cookie, space, state, service, number, counter, family, protocol, near, near_port, far, far_port = line
         yield Socket(
-            cookie, space, service, number, counter, family, protocol, Endpoint(near, near_port), Endpoint(far, far_port)
+            cookie, space, service, number, counter, family, protocol, Endpoint(near, near_port), Endpoint(far, far_port),
+            protocol != IPPROTO_UDP or state == _OPEN,
         )  # fmt: skip
 
 
@@ -52,9 +58,10 @@ def destroy(current: Callable[[], Iterator[Socket]], departed: Collection[tuple[
     destroyed = 0
     with ExitStack() as stack:
         spaces: dict[int, int | None] = {}
-        for _ in range(_PASSES):
-            doomed = [one for one in current() if (one.service, one.id) in departed]
-            if not doomed:
+        for number in range(_PASSES):
+            found = [one for one in current() if (one.service, one.id) in departed]
+            doomed = [one for one in found if one.settled]
+            if not found or (number >= _PASSES_FOR_UDP and not doomed):
                 break
             for cookie in {one.namespace for one in doomed} - spaces.keys():
                 spaces[cookie] = descriptor = netns_cookie.find(cookie)
