@@ -83,7 +83,7 @@ def parsed(command: str) -> argparse.Namespace:
 
 
 OTHERS = {"sudo", "sh", "curl", "mkdir", "rmdir", "echo", "sed", "kill", "python3", "git", "cd", "head", "make",
-          ".venv/bin/pip", ".venv/bin/ebpfmesh", "ebpfmesh"}  # fmt: skip
+          "/opt/ebpfmesh/bin/pip", "/opt/ebpfmesh/bin/ebpfmesh", "ebpfmesh"}  # fmt: skip
 
 
 @each("console")
@@ -95,7 +95,7 @@ def test_every_command_exists(block: Block) -> None:
     for command in commands:
         plain = command.removeprefix("sudo ").partition(" |")[0].partition(" >")[0].rstrip(" &")
         assert plain.split()[0] in OTHERS, f"is {plain} a command?"
-        if re.match(r"(\.venv/bin/)?ebpfmesh ", plain):
+        if re.match(r"(/opt/ebpfmesh/bin/)?ebpfmesh ", plain):
             parsed(plain)
         for target in re.findall(r"(?:^|sudo )make ([a-z]+)", command):
             assert target in make_targets()
@@ -276,6 +276,12 @@ def test_every_command_and_option_is_documented(name: str) -> None:
     assert {one for one in common if one.startswith("--")} == set(
         re.findall(r"^\| `(--[\w-]+)", above, flags=re.M)
     )
+
+
+def test_every_event_of_run_is_documented() -> None:
+    said = re.findall(r'_say\(\s*"(\w+)"', (ROOT / "src/ebpfmesh/cli/run.py").read_text())
+    documented = [row[0].strip("`") for row in rows((DOCS / "command-line.md").read_text(), "event")]
+    assert set(documented) == set(said)
 
 
 def test_every_error_is_explained_and_shown() -> None:
