@@ -174,7 +174,7 @@ def test_tc_programs_run_where_their_anchors_put_them(ordered: Ordered, mechanis
     links.append(ordered.attach("f", mechanism=mechanism, anchor=Anchor.last()))
     assert ordered.ran() == ordered.listed() == "ceadbf"
     for link in links:
-        link.close()
+        link.detach()
     assert ordered.ran() == ""
 
 

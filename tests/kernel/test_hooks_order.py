@@ -82,7 +82,7 @@ def test_programs_run_where_their_anchors_put_them(tagged: Tagged, mechanism: st
     links.append(attach(e, tagged.cgroup.path, mechanism=mechanism, anchor=Anchor.last()))
     assert tagged.ran() == tagged.listed() == "bdcae"
     for link in links:
-        link.close()
+        link.detach()
     assert tagged.ran() == ""
 
 

@@ -207,7 +207,10 @@ class BpfLink(Link):
         self.close()
 
     def close(self, *, keep: bool = False) -> None:
-        """Close the descriptor: an unpinned link is detached by the kernel. ``keep`` needs a pin. Twice is harmless."""
+        """Close the descriptor: the kernel detaches an unpinned link with its last one. ``keep`` needs a pin.
+
+        Whoever lists the links of the host holds each of them for a moment; `detach` does not wait for them.
+        """
         if keep and self.pinned is None and not self.closed:
             raise NotSupportedError(
                 "a kernel link without a pin ends with its last descriptor",
