@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Self
@@ -207,11 +207,16 @@ class Mesh:
                         yield Changed(plan)
         finally:
             collecting.cancel()
+            with suppress(asyncio.CancelledError):
+                await collecting
 
     async def _collect_forever(self) -> None:
         while True:
             await asyncio.sleep(_COLLECT_EVERY)
-            await asyncio.to_thread(self.collect)
+            with suppress(
+                EbpfMeshError
+            ):  # what cannot be freed now may be in a second; it takes room, no connection
+                await asyncio.to_thread(self.collect)
 
     # --- inside -----------------------------------------------------------------------------------------------------
 
