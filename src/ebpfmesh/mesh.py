@@ -213,9 +213,8 @@ class Mesh:
     async def _collect_forever(self) -> None:
         while True:
             await asyncio.sleep(_COLLECT_EVERY)
-            with suppress(
-                EbpfMeshError
-            ):  # what cannot be freed now may be in a second; it takes room, no connection
+            # what cannot be freed now may be in a second; it takes room, no connection
+            with suppress(EbpfMeshError):
                 await asyncio.to_thread(self.collect)
 
     # --- inside -----------------------------------------------------------------------------------------------------
@@ -234,7 +233,8 @@ class Mesh:
             self._check_one(put[0])  # one of 10,000: the others were checked, and are indexed
         else:
             check(config)
-            memory.check_budget(config)
+        if any(isinstance(change, SettingChanged) for change in plan.changes):
+            memory.check_budget(config)  # otherwise the maps, and what they take, stay as they are
 
     def _check_one(self, service: Service) -> None:
         for problem in check_service(service, self._index):
@@ -242,6 +242,9 @@ class Mesh:
 
     def _remember(self, config: Config, put: list[Service], gone: list[str]) -> None:
         self.config = config
+        if len(put) + len(gone) > len(config.services) // 2:
+            self._index = Index(config.services)
+            return
         for name in gone:
             self._index.remove(name)
         for service in put:

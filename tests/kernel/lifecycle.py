@@ -17,8 +17,8 @@ import pytest
 from traffic import PORTS, Client
 
 import ebpfmesh.errors
+from ebpfmesh.lowlevel.mount import mounts, unmount
 from ebpfmesh.mesh import Mesh
-from ebpfmesh.ownership.mount import mounts, unmount
 from ebpfmesh.policy.model import Backend, Config, Service
 from ebpfmesh.testing import NetNs, PrivateCgroup, compile_bpf
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import ebpfmesh.errors
 from ebpfmesh.lowlevel.libbpf import call, ffi
+from ebpfmesh.lowlevel.mount import mounts
 from ebpfmesh.ownership import Ownership
-from ebpfmesh.ownership.mount import mounts
 from ebpfmesh.testing import PrivateCgroup
 
 # a child process imports what this one does, installed or not

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 import ebpfmesh.errors
+from ebpfmesh.lowlevel.mount import mounts, unmount
 from ebpfmesh.ownership import PinDirectory
-from ebpfmesh.ownership.mount import mounts, unmount
 from ebpfmesh.ownership.pinned import pin
 from ebpfmesh.testing import PrivateCgroup
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from ebpfmesh.features.cgroup_mount import cgroup2_mount
+from ebpfmesh.lowlevel.mount import cgroup2_mount
 
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "examples" / "demo.py"

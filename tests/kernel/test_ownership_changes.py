@@ -24,8 +24,8 @@ from pinning import (
 )
 
 from ebpfmesh.errors import ConfigError, EbpfMeshError, HostError, LayoutError
+from ebpfmesh.lowlevel.mount import mounts, unmount
 from ebpfmesh.ownership import Ownership, PinDirectory, cleanup
-from ebpfmesh.ownership.mount import mounts, unmount
 from ebpfmesh.testing import PrivateCgroup, private_cgroup
 
 pytestmark = pytest.mark.kernel

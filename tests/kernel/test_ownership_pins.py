@@ -23,8 +23,8 @@ from pinning import (
 )
 
 from ebpfmesh.errors import HeldError, OwnershipError
+from ebpfmesh.lowlevel.mount import mounts, unmount
 from ebpfmesh.ownership import Ownership, cleanup, names
-from ebpfmesh.ownership.mount import mounts, unmount
 from ebpfmesh.ownership.pinned import identify, pin
 from ebpfmesh.testing import PrivateCgroup
 

@@ -110,7 +110,7 @@ def test_every_apply_ends_in_what_the_model_says(history: list[list[Service]], c
 
 
 @given(models(), models(), st.integers(1, 60))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=500, deadline=None)
 def test_an_agent_killed_at_any_write_leaves_all_of_the_old_or_all_of_the_new(
     old: list[Service], new: list[Service], kill_at: int
 ) -> None:

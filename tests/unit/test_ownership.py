@@ -13,8 +13,8 @@ import pytest
 
 import ebpfmesh.errors
 from ebpfmesh.errors import ConfigError, HeldError, OwnershipError
+from ebpfmesh.lowlevel.mount import mounts
 from ebpfmesh.ownership import Lock, OwnerRecord, RunDirectory, holder, names
-from ebpfmesh.ownership.mount import mounts
 from ebpfmesh.ownership.name import check_name
 from ebpfmesh.ownership.process import Process, start_time
 

@@ -127,9 +127,9 @@ def _btf() -> Finding:
 
 
 def _cgroup() -> Finding:
-    from ebpfmesh.ownership.cgroup import find_mount
+    from ebpfmesh.lowlevel.mount import cgroup2_mount
 
-    return Finding("ok", "cgroup v2", str(find_mount().point))
+    return Finding("ok", "cgroup v2", str(cgroup2_mount()))
 
 
 def _capabilities() -> Iterator[Finding]:

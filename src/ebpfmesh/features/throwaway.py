@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ebpfmesh.errors import HostError
-from ebpfmesh.features.cgroup_mount import cgroup2_mount
 from ebpfmesh.lowlevel import netns
+from ebpfmesh.lowlevel.mount import cgroup2_mount
 
 _numbers = itertools.count(1)
 

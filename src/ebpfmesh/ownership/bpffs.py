@@ -9,8 +9,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ebpfmesh.errors import CapabilityError, HostError, KernelError
+from ebpfmesh.lowlevel.mount import mount_bpffs, mounts, unmount
 from ebpfmesh.lowlevel.pin import on_bpffs
-from ebpfmesh.ownership.mount import mount_bpffs, mounts, unmount
 
 USUAL = Path("/sys/fs/bpf")
 

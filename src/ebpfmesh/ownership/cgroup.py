@@ -6,19 +6,8 @@ import os
 from pathlib import Path
 from types import TracebackType
 
-from ebpfmesh.errors import ConfigError, HostError
-from ebpfmesh.ownership.mount import Mount, mounts
-
-
-def find_mount() -> Mount:
-    """The cgroup v2 mount; on hybrid hosts it is not /sys/fs/cgroup. HostError if there is none."""
-    found = mounts("cgroup2")
-    if not found:
-        raise HostError(
-            "no cgroup v2 is mounted",
-            remedy="mount -t cgroup2 none /sys/fs/cgroup, or boot with systemd.unified_cgroup_hierarchy=1",
-        )
-    return found[0]
+from ebpfmesh.errors import ConfigError
+from ebpfmesh.lowlevel.mount import cgroup2_mount, mounts
 
 
 class Cgroup:
@@ -42,7 +31,7 @@ class Cgroup:
         Errors: HostError without cgroup v2; ConfigError if there is no such cgroup, if it is one of cgroup
         v1, or if it is the root cgroup, which holds every process of the host, and ``allow_root`` is false.
         """
-        mount = find_mount()
+        mount = cgroup2_mount()
         resolved = _resolve(Path(path), mount, where)
         try:
             fd = os.open(resolved, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -55,7 +44,7 @@ class Cgroup:
                 raise ConfigError(
                     f"{resolved} is not a cgroup of version 2",
                     where=where,
-                    remedy=f"those are below {mount.point}",
+                    remedy=f"those are below {mount}",
                 )
             if not allow_root and _is_root(resolved, fd):
                 raise ConfigError(
@@ -83,15 +72,15 @@ class Cgroup:
         self.close()
 
 
-def _resolve(path: Path, mount: Mount, where: str) -> Path:
-    below = mount.point / str(path).lstrip("/")
+def _resolve(path: Path, mount: Path, where: str) -> Path:
+    below = mount / str(path).lstrip("/")
     if path.is_absolute() and path.is_dir() and _is_version_2(path.stat()):
         return path.resolve()
     if below.is_dir():
         return below.resolve()
     if path.is_absolute() and path.is_dir():
         return path  # something, but no cgroup of version 2: the caller says so
-    remedy = f"mkdir {path if path.is_relative_to(mount.point) else below}"
+    remedy = f"mkdir {path if path.is_relative_to(mount) else below}"
     raise ConfigError(f"there is no cgroup {path}", where=where, remedy=remedy)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ebpfmesh.errors import HostError
-from ebpfmesh.features.cgroup_mount import cgroup2_mount
+from ebpfmesh.lowlevel.mount import cgroup2_mount
 
 _PREFIX = "ebpfmesh-test-"  # then the process's id, which tells whose it is
 _numbers = itertools.count(1)

@@ -90,6 +90,7 @@ def fake_maps(
         "addresses": FakeHash(ADDRESS_KEY.size, INDEX.size, addresses),
         "frontends": FakeArray(FRONTEND_SIZE, addresses),
         "slots": FakeArray(8, elements),
+        "weights": FakeArray(8, backends),
         "backends": FakeHash(BACKEND_KEY.size, BACKEND.size, backends),
         "services": FakeHash(SERVICE_NAME.size, SERVICE_RECORD.size, services),
         "service_stats": FakeArray(SERVICE_COUNTERS.size, services),
@@ -144,6 +145,6 @@ def _backends(maps: FakeMaps, service: int, pick: int, start: int, count: int) -
     for number in ids:
         row = backends.elements.get(BACKEND_KEY.pack(service, number))
         assert row is not None, f"slot of service {service} holds id {number}, which is no backend"
-        address, port, _, _ = BACKEND.unpack(row)
+        address, port, _ = BACKEND.unpack(row)
         seen.add(str(Endpoint(address, port)))
     return frozenset(seen)

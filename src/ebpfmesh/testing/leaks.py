@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ebpfmesh.features.cgroup_mount import cgroup2_mount
+from ebpfmesh.lowlevel.mount import cgroup2_mount
 
 
 class LeakError(AssertionError):

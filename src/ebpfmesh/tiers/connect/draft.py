@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import repeat
@@ -52,6 +52,8 @@ class Draft:
     installed: Installed
     scope_of: ScopeOf
     backend_rows: list[tuple[bytes, bytes]] = field(default_factory=list)
+    weights: list[tuple[int, int]] = field(default_factory=list)
+    """(counter, weight) of the backends whose weight is another."""
     slot_writes: list[tuple[int, bytes]] = field(default_factory=list)
     versions: dict[int, bytes] = field(default_factory=dict)
     """Frontend -> its next dispatch."""
@@ -60,11 +62,18 @@ class Draft:
     services: dict[str, InstalledService | None] = field(default_factory=dict)
     """What the mirror will hold; None for a service that is gone."""
     freed_extents: list[tuple[int, int]] = field(default_factory=list)
+    current: bool = False
+    """The change is visible, or the next store makes it so: it can only be finished, not taken back."""
     departed: list[tuple[InstalledService, Endpoint]] = field(default_factory=list)
     """Backends that leave with this change."""
     _taken: dict[str, list[int]] = field(
         default_factory=lambda: {"services": [], "frontends": [], "counters": []}
     )
+
+    @property
+    def scoped(self) -> int:
+        """How many of the new addresses are of one namespace."""
+        return sum(1 for key in self.new_addresses if ADDRESS_KEY.unpack(key)[1])
 
     def put(self, service: Service) -> None:
         """Add the service, or make the installed one so. CapacityError if it does not fit."""
@@ -73,8 +82,14 @@ class Draft:
         index = old.index if old else self._take("services", self.installed.service_ids)
         new = InstalledService(service.name, index, digest_of(service, scope), b"")
         endpoints = [backend.endpoint for backend in service.backends]
-        self._put_backends(service, endpoints, new, old)
-        self._put_tables(service, endpoints, new, old)
+        if old is None:
+            ids: Sequence[int] = self._first_backends(service, endpoints, new)
+        else:
+            ids = self._put_backends(service, endpoints, new, old)
+        weights = [backend.effective_weight for backend in service.backends]
+        identities = [endpoint.identity for endpoint in endpoints]
+        # with those of weight 0: a balancer may size its table by how many there are, not by who takes connections now
+        self._put_tables(service, list(map(Target, ids, weights, identities)), new, old)
         self._put_addresses(service, new, scope)
         new.record = _record(service, new, scope)
         self.records[service.name] = new.record
@@ -112,35 +127,38 @@ class Draft:
                 ids.give_back(number)
 
     def _put_backends(
-        self, service: Service, endpoints: list[Endpoint], new: InstalledService, old: InstalledService | None
-    ) -> None:
-        if old is None:
-            self._first_backends(service, endpoints, new)
-            return
+        self, service: Service, endpoints: list[Endpoint], new: InstalledService, old: InstalledService
+    ) -> list[int]:
         known = {**old.leaving, **old.backends}
         counters = self._take_counters(len(endpoints) - sum(map(known.__contains__, endpoints)))
         used = {one.id for one in known.values()}
         numbers = zip((number for number in range(1, 65536) if number not in used), counters, strict=False)
         for backend, endpoint in zip(service.backends, endpoints, strict=True):
             one = known.pop(endpoint, None)
-            if one is None or one.weight != backend.weight:
-                number, counter = (one.id, one.counter) if one else next(numbers)
-                one = InstalledBackend(number, counter, backend.weight)
-                row = BACKEND.pack(endpoint.packed, endpoint.port, one.weight, counter)
-                self.backend_rows.append((BACKEND_KEY.pack(new.index, number), row))
+            if one is None:
+                one = InstalledBackend(*next(numbers), backend.weight)
+                row = BACKEND.pack(endpoint.packed, endpoint.port, one.counter)
+                self.backend_rows.append((BACKEND_KEY.pack(new.index, one.id), row))
+                self.weights.append((one.counter, backend.weight))
+            elif one.weight != backend.weight:
+                one = one._replace(weight=backend.weight)
+                self.weights.append((one.counter, backend.weight))
             new.backends[endpoint] = one
         new.leaving = known
         self.departed += [(new, endpoint) for endpoint in known if endpoint in old.backends]
+        return [new.backends[endpoint].id for endpoint in endpoints]
 
-    def _first_backends(self, service: Service, endpoints: list[Endpoint], new: InstalledService) -> None:
+    def _first_backends(self, service: Service, endpoints: list[Endpoint], new: InstalledService) -> range:
         # The backends of a service that is new, column by column: a first apply has 100,000 of them.
         ids = range(1, len(endpoints) + 1)
         counters = self._take_counters(len(endpoints))
         weights = [backend.weight for backend in service.backends]
         new.backends = dict(zip(endpoints, map(InstalledBackend, ids, counters, weights), strict=True))
         packed, ports = [one.packed for one in endpoints], [one.port for one in endpoints]
-        rows = map(BACKEND.pack, packed, ports, weights, counters)
+        rows = map(BACKEND.pack, packed, ports, counters)
+        self.weights += zip(counters, weights, strict=True)
         self.backend_rows += zip(map(BACKEND_KEY.pack, repeat(new.index), ids), rows, strict=False)
+        return ids
 
     def _take_counters(self, count: int) -> list[int]:
         counters = self.installed.counter_ids.take_many(count)
@@ -148,13 +166,8 @@ class Draft:
         return counters
 
     def _put_tables(
-        self, service: Service, endpoints: list[Endpoint], new: InstalledService, old: InstalledService | None
+        self, service: Service, targets: list[Target], new: InstalledService, old: InstalledService | None
     ) -> None:
-        # those of weight 0 too: a balancer may size its table by how many backends there are, not by who takes
-        # connections now
-        ids = [new.backends[endpoint].id for endpoint in endpoints]
-        weights = [backend.effective_weight for backend in service.backends]
-        targets = list(map(Target, ids, weights, [endpoint.identity for endpoint in endpoints]))
         placed: dict[int, tuple[Extent, int]] = {}
         before = old.extents if old else {}
         tables = compiler.tables(service, targets, lambda reach: self._previous(before.get(reach)))

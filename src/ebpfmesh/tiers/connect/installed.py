@@ -125,12 +125,14 @@ class _Reader:
         strays = []
         for key, value in self.tables.elements("backends"):
             index, number = BACKEND_KEY.unpack(key)
-            address, port, weight, counter = BACKEND.unpack(value)
+            address, port, counter = BACKEND.unpack(value)
             service = self.by_index.get(index)
             if service is None:
                 strays.append(key)
                 continue
-            service.backends[Endpoint(address, port)] = InstalledBackend(number, counter, weight)
+            service.backends[Endpoint(address, port)] = InstalledBackend(
+                number, counter, self.tables.weight(counter)
+            )
         if not self.read_only:
             self.tables.delete("backends", strays)
 

@@ -43,6 +43,7 @@ def max_entries(config: Config) -> dict[str, int]:
         "frontends": room.addresses,
         "backends": room.backends,
         "backend_stats": room.backends,
+        "weights": room.backends,
         "slots": -(-room.slots // SLOTS_PER_ELEMENT),
         "replies": config.capacity.udp_flows,
     }
@@ -55,6 +56,7 @@ def estimate(room: Need, udp_flows: int) -> int:
         (-(-room.slots // SLOTS_PER_ELEMENT), 8),
         (room.services, SERVICE_COUNTERS.size),
         (room.services, 8),
+        (room.backends, 8),
         (room.backends, COUNTERS.size),
     )
     hashes = (

@@ -81,7 +81,10 @@ class Reconciler:
             self._write_leaves(draft)
             generation = self._publish(draft)
         except BaseException:
-            self._take_back(draft)
+            if draft.current:
+                self._remember(draft)
+            else:
+                self._take_back(draft)
             raise
         self._remember(draft)
         self.tables.put("services", *self._records(draft, final=True))
@@ -142,17 +145,21 @@ class Reconciler:
         tables = self.tables
         at_once = len(draft.versions) == 1
         since = tables.generation if at_once else tables.generation + 1
-        scoped = sum(1 for key in draft.new_addresses if ADDRESS_KEY.unpack(key)[1])
-        if scoped:
-            self._scoped += scoped
+        if draft.scoped:
+            self._scoped += draft.scoped
             tables.set_scoped(self._scoped)
+        for counter, weight in draft.weights:
+            tables.set_weight(counter, weight)
         for frontend, dispatch in draft.versions.items():
             tables.prepare(frontend, dispatch)
+        # from here on there is no way back: with one frontend that an address leads to, its word is the change
+        draft.current = at_once and not draft.new_addresses
         for frontend in draft.versions:
             tables.publish(frontend, since)
         tables.put(
             "addresses", list(draft.new_addresses), [INDEX.pack(one) for one in draft.new_addresses.values()]
         )
+        draft.current = True
         if not at_once and draft.versions:
             tables.flip(since)
         self._touched.update(draft.versions)
@@ -165,6 +172,8 @@ class Reconciler:
             if tables.word(frontend) >> 1 > generation:
                 tables.retract(frontend)
         tables.delete("addresses", list(draft.new_addresses))
+        self._scoped -= draft.scoped
+        tables.set_scoped(self._scoped)
         known = {BACKEND_KEY.pack(one.index, backend.id) for one in self._all() for backend in
                  (*one.backends.values(), *one.leaving.values())}  # fmt: skip
         tables.delete("backends", [key for key, _ in draft.backend_rows if key not in known])

@@ -14,7 +14,9 @@ from ebpfmesh.policy.address import Endpoint
 from ebpfmesh.tiers.connect.wire import LISTED_SOCKET
 
 _PASSES = 20
-_PASSES_FOR_UDP = 3  # its connect() takes no time: who is not connected by then was disconnected, and sends to nobody
+_PASSES_FOR_UDP = (
+    3  # its connect() takes no time: who is not connected by then was disconnected, and sends to nobody
+)
 _PAUSE = 0.05
 _OPEN = 2  # enum connection_state
 
@@ -42,7 +44,9 @@ def listed(program_fd: int, map_fd: int) -> Iterator[Socket]:
     Minimum kernel: 5.9 for the iterator, 5.12 for cookies in it (commit c5dbb89fc2ac). Capabilities: CAP_BPF, CAP_PERFMON.
     """
     for line in LISTED_SOCKET.iter_unpack(iterator.read_map(program_fd, map_fd)):
-        cookie, space, state, service, number, counter, family, protocol, near, near_port, far, far_port = line
+        cookie, space, state, service, number, counter, family, protocol, near, near_port, far, far_port = (
+            line
+        )
         yield Socket(
             cookie, space, service, number, counter, family, protocol, Endpoint(near, near_port), Endpoint(far, far_port),
             protocol != IPPROTO_UDP or state == _OPEN,

@@ -30,7 +30,7 @@ from ebpfmesh.tiers.connect.wire import (
 if TYPE_CHECKING:
     from ebpfmesh.maps.map import Map
 
-ARRAYS = ("settings", "frontends", "slots", "service_stats", "backend_stats")
+ARRAYS = ("settings", "frontends", "slots", "weights", "service_stats", "backend_stats")
 HASHES = {
     "addresses": (ADDRESS_KEY.size, INDEX.size),
     "backends": (BACKEND_KEY.size, BACKEND.size),
@@ -56,9 +56,10 @@ class Tables:
         self._frontends, self._slots = views["frontends"], views["slots"]
         self._service_counters = views["service_stats"]
         self._backend_counters = views["backend_stats"]
+        self._weights = views["weights"].cast("Q")
         self._service_words = self._service_counters.cast("Q")
         self._backend_words = self._backend_counters.cast("Q")
-        self._views = [self._settings, self._words, self._service_words, self._backend_words]
+        self._views = [self._settings, self._words, self._weights, self._service_words, self._backend_words]
 
     def close(self) -> None:
         """Unmap the arrays; the maps stay open."""
@@ -138,6 +139,16 @@ class Tables:
     def read_slots(self, extent: Extent) -> bytes:
         """The table in an extent, padded to whole elements."""
         return bytes(self._slots[extent.start * 8 : (extent.start + extent.elements) * 8])
+
+    def set_weight(self, counter: int, weight: int) -> None:
+        """Note a backend's weight, for `status` and whoever takes over; the slots already hold it."""
+        self._weights[counter] = weight
+        self._wrote("weight")
+
+    def weight(self, counter: int) -> int:
+        """A backend's weight, as noted."""
+        weight: int = self._weights[counter]
+        return weight
 
     # --- hashes ------------------------------------------------------------------------------------------------
 

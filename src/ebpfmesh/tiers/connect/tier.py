@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -11,7 +12,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ebpfmesh.errors import KernelError
+from ebpfmesh.errors import CapabilityError, KernelError
 from ebpfmesh.tiers.connect import memory, needs, sockets
 from ebpfmesh.tiers.connect.attaching import HOOKS, Attaching
 from ebpfmesh.tiers.connect.installed import Installed, InstalledService
@@ -78,7 +79,8 @@ class ConnectTier:
             capacities = memory.max_entries(config) | _capacities(reuse)
             try:
                 loaded = objects.load(spec, reuse=reuse, max_entries=capacities, programs=list(HOOKS))
-            except KernelError:
+            except KernelError as error:
+                _refuse_missing_capability(error)
                 _refuse_old_kernel()
                 raise
         try:
@@ -229,6 +231,18 @@ def _capacities(open_maps: Mapping[str, Any]) -> dict[str, int]:
     return {
         name: one.max_entries for name, one in open_maps.items() if one.max_entries
     }  # socket storage has none
+
+
+def _refuse_missing_capability(error: KernelError) -> None:
+    """CapabilityError if one is missing: the verifier says EACCES for CAP_PERFMON, and speaks of pointers."""
+    from ebpfmesh.lowlevel import capabilities, libbpf
+
+    needed = "CAP_BPF CAP_PERFMON"
+    if capabilities.missing(["CAP_SYS_ADMIN"]):  # which stands for all three where programs are loaded
+        needed += " CAP_NET_ADMIN"
+    explained = libbpf.failure("load the connect tier", errno.EPERM, needs=needed)
+    if isinstance(explained, CapabilityError):
+        raise explained from error
 
 
 def _refuse_old_kernel() -> None:

@@ -19,8 +19,8 @@ INDEX = Struct("=I")
 DISPATCH = Struct("=IBBBBIIII")
 FRONTEND_SIZE = 8 + 2 * DISPATCH.size
 BACKEND_KEY = Struct("=II")  # service, id
-# address, port, weight, counter
-BACKEND = Struct("=16sHHI")
+# address, port, counter
+BACKEND = Struct("=16sH2xI")
 SERVICE_NAME = Struct("=64s")
 # digest, service, protocol, key, refusal, flags, table size, balancer, scope
 SERVICE_RECORD = Struct("=QIBBBBI36sQ")

@@ -65,7 +65,7 @@ struct backend_key {
 struct backend {
 	__u32 address[4];
 	__u16 port;
-	__u16 weight;  /* for `status` only; the slots already hold it */
+	__u8 padding[2];
 	__u32 counter; /* element of `backend_stats` */
 };
 
@@ -114,6 +114,16 @@ struct {
 	__type(key, struct backend_key);
 	__type(value, struct backend); /* never changed in place: another address is another id */
 } backends SEC(".maps");
+
+/* Weights, for `status` and the agent that takes over: no program reads them, the slots already hold them. They are apart
+ * because a hash element that is replaced may be handed out again at once, under the eyes of a program that reads it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 8192);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32); /* as of `backend_stats` */
+	__type(value, __u64);
+} weights SEC(".maps");
 
 /* Whose turn it is; the only state that picking leaves behind. */
 struct {

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ebpfmesh.errors import HostError
 from ebpfmesh.lowlevel.libbpf import failure, ffi, libc
 
 _NR = {"x86_64": (165, 166), "aarch64": (40, 39)}  # mount, umount2: the kernel's syscall tables
@@ -33,6 +34,20 @@ def mounts(file_system: str, table: str | Path = "/proc/self/mountinfo") -> list
         if after.split(maxsplit=1)[0] == file_system:
             found.append(Mount(fields[2], _plain(fields[3]), Path(_plain(fields[4])), file_system))
     return found
+
+
+def cgroup2_mount() -> Path:
+    """Where this process sees cgroup v2: /sys/fs/cgroup, or /sys/fs/cgroup/unified on a hybrid host.
+
+    Errors: HostError if it is not mounted.
+    """
+    found = mounts("cgroup2")
+    if not found:
+        raise HostError(
+            "no cgroup v2 is mounted",
+            remedy="mount -t cgroup2 none /sys/fs/cgroup, or boot with systemd.unified_cgroup_hierarchy=1",
+        )
+    return found[0].point
 
 
 def _plain(text: str) -> str:
