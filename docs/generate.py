@@ -5,6 +5,7 @@ Tests compare, so that no page can go out of date.
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Iterable, Sequence
@@ -20,7 +21,7 @@ _REGION = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTAL
 
 def render(text: str) -> str:
     """The page with each generated region made anew; everything else as it is."""
-    made = {"connect": connect, "hooks": hooks, "features": features}
+    made = {"connect": connect, "hooks": hooks, "features": features, "numbers": numbers}
     return _REGION.sub(lambda match: f"{match[1]}{made[match[2]]()}{match[3]}", text)
 
 
@@ -67,6 +68,13 @@ def features() -> str:
 
     rows = [(f"`{one.name}`", one.description, one.minimum, f"`{one.commit}`") for one in registry.every()]
     return _table(("feature", "what it is", "minimum kernel", "commit"), rows)
+
+
+def numbers() -> str:
+    """What was promised, and what was measured, as the last committed run of `make bench` says."""
+    bars = json.loads((ROOT / "bench" / "results" / "bars.json").read_text())
+    rows = [(one["name"], f"{one['value']:.3g} {one['unit']}".strip(), one["bar"]) for one in bars]
+    return _table(("measured", "value", "promised"), rows)
 
 
 def _version(text: str) -> tuple[int, ...]:

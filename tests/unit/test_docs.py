@@ -324,16 +324,16 @@ def test_the_changelog_keeps_its_form() -> None:
 
 
 def test_a_number_in_the_readme_is_a_measured_one() -> None:
-    """Each row of the table of numbers names its bar; the value is that of bench/results/bars.json."""
+    """Each row is one of bench/results/bars.json, and no further from it than two runs on a shared machine may be."""
     shown = rows((ROOT / "README.md").read_text(), "measured")
     results = ROOT / "bench" / "results" / "bars.json"
     if not shown:
         return
     bars = {bar["name"]: bar for bar in json.loads(results.read_text())}
-    for _, value, bar, name in shown:
-        found = bars[name.strip("`")]
-        assert value == f"{found['value']:.3g} {found['unit']}".strip(), name
-        assert bar == found["bar"], name
+    for name, value, promised in shown:
+        found = bars[name]
+        assert promised == found["bar"], name
+        assert float(value.split()[0]) == pytest.approx(found["value"], rel=0.5), f"{name}: {REMEDY}"
 
 
 def test_what_differs_between_hosts_is_not_compared_and_what_does_not_is() -> None:
