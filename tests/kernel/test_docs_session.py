@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -146,25 +147,43 @@ def _wait(found: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-def test_a_source_of_ones_own_is_followed(cgroup: PrivateCgroup, tmp_path: Path) -> None:
-    said, backends = tmp_path / "said", tmp_path / "backends"
-    backends.mkdir()
+@contextmanager
+def _example(name: str, said: Path, *arguments: Path) -> Iterator[None]:
+    """An example that runs until Ctrl-C, and what it says."""
+    words = [sys.executable, "-W", "error", ROOT / "examples" / name, *arguments]
     with said.open("w") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-W", "error", ROOT / "examples" / "own_source.py", cgroup.path, backends],
-            env=ENVIRONMENT, stdout=output, stderr=subprocess.STDOUT,
-        )  # fmt: skip
+        process = subprocess.Popen(words, env=ENVIRONMENT, stdout=output, stderr=subprocess.STDOUT)
         try:
-            _wait(lambda: "1 added" in said.read_text())
-            (backends / "127.0.0.1:8001").touch()
-            _wait(lambda: "1 changed" in said.read_text())
-            (backends / "no-address").touch()
-            _wait(lambda: "refused" in said.read_text())
-            (backends / "no-address").rename(backends / "127.0.0.1:8002")
-            _wait(lambda: said.read_text().count("1 changed") == 2)
+            yield
         finally:
             process.send_signal(signal.SIGINT)
             assert process.wait(10) == 0, said.read_text()
+
+
+def test_a_source_of_ones_own_is_followed(cgroup: PrivateCgroup, tmp_path: Path) -> None:
+    said, backends = tmp_path / "said", tmp_path / "backends"
+    backends.mkdir()
+    with _example("own_source.py", said, cgroup.path, backends):
+        _wait(lambda: "1 added" in said.read_text())
+        (backends / "127.0.0.1:8001").touch()
+        _wait(lambda: "1 changed" in said.read_text())
+        (backends / "no-address").touch()
+        _wait(lambda: "refused" in said.read_text())
+        (backends / "no-address").rename(backends / "127.0.0.1:8002")
+        _wait(lambda: said.read_text().count("1 changed") == 2)
+
+
+def test_a_file_is_followed(cgroup: PrivateCgroup, tmp_path: Path) -> None:
+    said, file = tmp_path / "said", tmp_path / "mesh.toml"
+    text = (ROOT / "examples" / "mesh.toml").read_text()
+    text = text.replace('"shop"', f'"follow-{os.getpid()}"').replace('"/shop"', f'"{cgroup.path}"')
+    file.write_text(text)
+    with _example("follow_a_file.py", said, file):
+        _wait(lambda: "running" in said.read_text())
+        file.write_text(text.replace(":8001", ""))
+        _wait(lambda: "refused: $.services[0].backends[0].address" in said.read_text())
+        file.write_text(text.replace(":8001", ":8003"))
+        _wait(lambda: "+ backend 127.0.0.1:8003" in said.read_text())
 
 
 def test_a_running_mesh_is_changed(cgroup: PrivateCgroup) -> None:

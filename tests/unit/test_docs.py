@@ -21,7 +21,9 @@ from documentation import ALL, PAGES, ROOT, Block, alike, anchors, prose, snippe
 from ebpfmesh import errors
 from ebpfmesh.cli import main as cli
 from ebpfmesh.policy import model, toml
+from ebpfmesh.policy.capacity import Need
 from ebpfmesh.policy.check import problems
+from ebpfmesh.tiers.connect.memory import estimate
 
 sys.path.insert(0, str(ROOT / "docs"))
 import generate
@@ -300,6 +302,17 @@ def test_every_column_of_status_is_explained() -> None:
     columns = re.findall(r'"([A-Z]{4,})"', source)
     documented = [row[0] for row in rows(section(DOCS / "operations.md", "What status says"), "column")]
     assert columns == documented
+
+
+def test_the_memory_that_a_capacity_takes_is_what_the_estimate_says() -> None:
+    many = 1 << 16
+    room = Need(many, many, many, many)
+    base = estimate(room, many)
+    each = {
+        name: (estimate(room._replace(**{name: 2 * many}), many) - base) // many for name in Need._fields
+    } | {"udp_flows": (estimate(room, 2 * many) - base) // many}
+    documented = rows(section(DOCS / "operations.md", "Memory and capacities"), "capacity")
+    assert {row[0].strip("`"): int(row[1]) for row in documented} == each
 
 
 def test_every_built_in_balancer_is_in_the_concepts() -> None:
