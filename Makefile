@@ -55,7 +55,7 @@ dist/.built: $(STAMPS)/packages-build $(STAMPS)/venv-build $(SOURCES) pyproject.
 # What is installed for a target is in the scripts; a stamp is older than the script that says it, and then made anew.
 $(STAMPS)/packages-%: scripts/packages
 	@mkdir -p $(STAMPS)
-	@scripts/packages $* && touch $@
+	@scripts/packages $*; status=$$?; if [ $$status -eq 0 ]; then touch $@; else [ $$status -eq 3 ]; fi
 
 $(STAMPS)/venv-%: scripts/venv pyproject.toml | $(STAMPS)/packages-build
 	@mkdir -p $(STAMPS)
