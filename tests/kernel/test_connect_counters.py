@@ -347,3 +347,36 @@ def test_under_two_processes_at_once_nothing_is_lost_and_active_ends_at_0(site: 
     sums_agree(web)
     assert Path(site.cgroup.path).exists()
     assert backend_status(mesh, "bad", bad.backends[0].address).failed == bad.failed
+
+
+RACE = """
+import socket, sys, threading
+ends = [("10.96.0.1", 53), ("127.0.0.1", 9), ("10.96.0.2", 53)]
+for _ in range(20):
+    one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    def go(first):
+        for number in range(300):
+            one.connect_ex(ends[(first + number) % 3])
+    threads = [threading.Thread(target=go, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    one.close()
+"""
+
+
+def test_threads_that_connect_one_udp_socket_at_once_are_counted_once_each(site: Site) -> None:
+    """Programs run under the socket's lock, so no record is written by two at once, which would be active for ever."""
+    mesh = site.mesh(
+        *(
+            Service(f"dns{number}", "udp", (f"10.96.0.{number}:53",), tuple(site.servers.many(2, kind="udp")))
+            for number in (1, 2)
+        )
+    )
+    for _ in range(3):
+        assert site.call(lambda: subprocess.run([sys.executable, "-c", RACE], check=False)).returncode == 0
+    for service in mesh.status().services:
+        assert service.active == 0
+        assert service.opened == service.closed
+        assert [(one.active, one.opened - one.closed) for one in service.backends] == [(0, 0)] * 2
