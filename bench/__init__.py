@@ -3,6 +3,7 @@
 run.py         chooses scenarios, writes results/*.json, bars.json and the plots
 scenarios/     one file per scenario: what is measured, against what, and its bars
 rounds.py      interleaved rounds, ratios per round, median and spread
+quiet.py       who else uses the machine meanwhile
 ground.py      the private network namespace and cgroups that everything runs in
 servers.py     nginx, HAProxy and Envoy, started and ended by pid
 wrk.py         the load generator, and what it prints

@@ -18,6 +18,7 @@ from typing import Any
 
 from bench import agent, servers, wrk
 from bench.ground import Ground, ground
+from bench.quiet import Patience
 from bench.result import Settings
 from bench.rounds import Spread, interleave, ratios
 
@@ -60,13 +61,32 @@ def compare(settings: Settings, shape: Shape) -> dict[str, Any]:
         variants = {name: _measurement(here, target, shape) for name, target in targets.items()}
         for measure in variants.values():  # a first second each: caches, connection tables, CPU frequency
             measure(1.0)
+        patience = Patience(2.0 if settings.quick else 90.0)
         samples = interleave(
-            {name: partial(measure, settings.seconds) for name, measure in variants.items()},
+            {
+                name: partial(_quietly, patience, measure, settings.seconds)
+                for name, measure in variants.items()
+            },
             settings.rounds,
             _report,
         )
         spread_over = agent.opened_by_backend(mesh)
-    return _summary(samples, absent, spread_over, shape)
+    return _summary(samples, absent, spread_over, shape) | {"busy_before": Spread.of(patience.found).json()}
+
+
+def _quietly(patience: Patience, measure: Callable[[float], wrk.Load], seconds: float) -> wrk.Load:
+    patience.wait()
+    return measure(seconds)
+
+
+def method(shape: Shape, settings: Settings) -> str:
+    """What was done, in words, for the result."""
+    return (
+        f"{shape.sentence()}; {DIRECT}, {MESH}, {HAPROXY}, {ENVOY}, {AGAIN} in turn, {settings.rounds} rounds of "
+        f"{settings.seconds:g} s. Ratios are taken within each round; the figure is their median. {DIRECT} goes to one "
+        "of the two addresses, which the same workers serve. busy_before is the share of the processors that others "
+        "used just before a run."
+    )
 
 
 def _set_up(here: Ground, stack: ExitStack, shape: Shape) -> tuple[dict[str, Target], dict[str, str], Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bench import plots
 from bench.bars import Bar
-from bench.compare import ENVOY, HAPROXY, MESH, Shape, compare, ratio
+from bench.compare import HAPROXY, MESH, Shape, compare, method, ratio
 from bench.result import Result, Scenario, Settings
 
 # Two of each: a connection costs the client as much as the server, and direct reached most this way.
@@ -25,11 +25,7 @@ def measure(settings: Settings) -> Result:
                 "connection per request: requests/s, ebpfmesh to HAProxy tcp", of_haproxy, "ratio", ">=", 2.0
             )
         )
-    method = (
-        f"{SHAPE.sentence()}; direct, ebpfmesh, {HAPROXY}, {ENVOY}, direct again in turn, {settings.rounds} rounds of "
-        f"{settings.seconds:g} s; the ratio is taken within each round, the figure is the median of the ratios"
-    )
-    return Result(method, data, bars)
+    return Result(method(SHAPE, settings), data, bars)
 
 
 SCENARIO = Scenario(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bench import plots
 from bench.bars import Bar
-from bench.compare import ENVOY, HAPROXY, MESH, Shape, compare, ratio
+from bench.compare import MESH, Shape, compare, method, ratio
 from bench.result import Result, Scenario, Settings
 
 # One thread of load, one worker: on two cores each has its own. More of either made direct slower and noisier.
@@ -17,11 +17,7 @@ def measure(settings: Settings) -> Result:
     bars = []
     if (of_direct := ratio(data, MESH)) is not None:
         bars.append(Bar.of("keep-alive: requests/s, ebpfmesh to direct", of_direct, "ratio", ">=", 0.97))
-    method = (
-        f"{SHAPE.sentence()}; direct, ebpfmesh, {HAPROXY}, {ENVOY}, direct again in turn, {settings.rounds} rounds of "
-        f"{settings.seconds:g} s; the ratio is taken within each round, the figure is the median of the ratios"
-    )
-    return Result(method, data, bars)
+    return Result(method(SHAPE, settings), data, bars)
 
 
 SCENARIO = Scenario("keep_alive", "Keep-alive: 32 connections that stay open", measure, plots.comparison)

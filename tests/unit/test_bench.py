@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))  # bench/ is beside src/, not
 
 from bench import wrk
 from bench.bars import Bar, merge, text
+from bench.quiet import Patience
 from bench.rounds import Spread, interleave, ratios
 
 REPORT = """\
@@ -114,3 +115,12 @@ def test_bars_are_written_with_exactly_the_promised_fields(tmp_path: Path) -> No
     merge(tmp_path / "bars.json", [Bar.of("x", 1.0, "s", "<=", 1.5)])
     (entry,) = json.loads((tmp_path / "bars.json").read_text())
     assert entry == {"name": "x", "value": 1.0, "unit": "s", "bar": "<= 1.5", "holds": True}
+
+
+def test_patience_with_a_busy_machine_ends() -> None:
+    patience = Patience(seconds=0.3, limit=-1.0)  # nothing is that quiet
+    for _ in range(4):
+        patience.wait()
+    assert patience.left == 0
+    assert len(patience.found) == 4
+    assert all(0 <= share <= 1 for share in patience.found)
