@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import socket
 
 import pytest
@@ -110,6 +111,20 @@ def test_of_two_services_with_one_backend_the_one_asked_last_is_shown(site: Site
     for host in ("10.96.0.1", "10.96.0.2", "10.96.0.1"):
         one.sendto(b"?", (host, 53))
         assert one.recvfrom(100)[1] == (host, 53)
+
+
+def test_a_socket_that_was_disconnected_shows_what_it_asks_then(site: Site) -> None:
+    backend = site.servers.udp()
+    site.mesh(
+        Service("one", "udp", ("10.96.0.1:53",), (backend,)),
+        Service("two", "udp", ("10.96.0.2:53",), (backend,)),
+    )
+    direct = ("127.0.0.1", int(backend.rpartition(":")[2]))
+    for to in (("10.96.0.2", 53), direct):
+        one = site.connect("10.96.0.1:53", socket.SOCK_DGRAM)
+        assert ctypes.CDLL(None).connect(one.fileno(), bytes(16), 16) == 0  # AF_UNSPEC, which no hook sees
+        one.sendto(b"?", to)
+        assert one.recvfrom(100)[1] == to
 
 
 def test_a_removed_service_still_translates_what_is_under_way(site: Site) -> None:

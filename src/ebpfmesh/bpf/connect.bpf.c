@@ -199,8 +199,12 @@ static __always_inline int on_connect(struct bpf_sock_addr *ctx, const struct en
 static __always_inline int on_sendmsg(struct bpf_sock_addr *ctx, const struct endpoint *destination,
 				      struct choice *choice)
 {
-	enum outcome outcome = choose(ctx, destination, 0, choice);
+	enum outcome outcome;
 
+	/* disconnected by AF_UNSPEC, which no hook sees: now it shows */
+	if (ctx->sk && ctx->sk->state != BPF_TCP_ESTABLISHED)
+		forget(ctx);
+	outcome = choose(ctx, destination, 0, choice);
 	if (outcome == NOT_OURS)
 		return PASS;
 	if (outcome != CHOSEN)
