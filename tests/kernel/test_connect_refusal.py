@@ -10,6 +10,7 @@ import pytest
 from connect_peers import Site, greeting, service_status
 
 from ebpfmesh.policy.model import Backend, Refusal, Service
+from ebpfmesh.tiers.connect.wire import BACKEND_KEY
 
 pytestmark = pytest.mark.kernel
 
@@ -115,3 +116,28 @@ def test_a_removed_service_is_nobodys_and_its_connections_go_on(site: Site) -> N
     old.send(b"x")
     assert old.recv(1) == b"x"
     assert old.getpeername() == ("10.96.0.1", 80)
+
+
+@pytest.mark.parametrize("on_error", ["fail_closed", "fail_open"])
+def test_a_lookup_that_fails_is_counted_and_the_policy_decides(site: Site, on_error: str) -> None:
+    """A slot that names a backend which is not there cannot happen; here the test takes the backend away."""
+    mesh = site.mesh(
+        Service("tcp", "tcp", ADDRESSES, (site.servers.tcp(),), no_backend="EHOSTUNREACH", on_error=on_error),  # type: ignore[arg-type]
+        Service(
+            "udp", "udp", ADDRESSES[:1], (site.servers.udp(),), no_backend="EHOSTUNREACH", on_error=on_error
+        ),  # type: ignore[arg-type]
+    )
+    backends = mesh.connect.objects.maps["backends"]
+    for service in mesh.connect.installed.services.values():
+        for one in service.backends.values():
+            backends.delete_raw(BACKEND_KEY.pack(service.index, one.id))
+    # fail_open: it goes to the address as it is, where this namespace has no route
+    wanted = errno.EHOSTUNREACH if on_error == "fail_closed" else errno.ENETUNREACH
+    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+        with site.client(socket.AF_INET, kind) as one:
+            assert one.connect_ex(("10.96.0.1", 80)) == wanted
+    with site.client(socket.AF_INET, socket.SOCK_DGRAM) as one, pytest.raises(OSError) as caught:
+        one.sendto(b"query", ("10.96.0.1", 80))
+    assert caught.value.errno == wanted
+    tcp, udp = service_status(mesh, "tcp"), service_status(mesh, "udp")
+    assert (tcp.errors, tcp.refused, tcp.active, udp.errors, udp.refused, udp.active) == (1, 0, 0, 2, 0, 0)
