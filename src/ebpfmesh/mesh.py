@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 from ebpfmesh.errors import ClosedError, ConfigError, EbpfMeshError
 from ebpfmesh.lowlevel import garbage, interrupts
 from ebpfmesh.ownership import RUN_ROOT, Ownership
+from ebpfmesh.ownership.cgroup import Cgroup
 from ebpfmesh.policy.check import check, check_service
 from ebpfmesh.policy.index import Index
 from ebpfmesh.policy.model import Config, Service
@@ -24,7 +25,7 @@ from ebpfmesh.tiers.connect.tier import ConnectTier
 if TYPE_CHECKING:
     from ebpfmesh.tiers.connect.status import Status
 
-_COLLECT_EVERY = 1.0  # seconds between looks for backends whose last connection ended
+_TEND_EVERY = 1.0  # seconds between looks for backends whose last connection ended, and at the cgroup
 
 
 class Changed(NamedTuple):
@@ -84,7 +85,9 @@ class Mesh:
     def _start(self) -> None:
         check(self.config)
         memory.check_budget(self.config)
-        self._took_over = False
+        self._took_over = (
+            True  # until it is known: a start that fails may then leave pins, but never take them away
+        )
         ownership = self._ownership = Ownership.acquire(
             self.config.name,
             cgroup=self.config.cgroup,
@@ -102,6 +105,7 @@ class Mesh:
             tier.apply(tier.adopt(self.config.services), gone)
             if not self._took_over:
                 tier.attach()
+            tier.settle()
             tier.keep()
         except BaseException:
             tier.take_back()
@@ -144,6 +148,7 @@ class Mesh:
                 self._check_change(config, plan, put, gone)
                 tier.apply(put, gone)
                 self._remember(config, put, gone)
+                tier.settle()
         return plan
 
     def put(self, service: Service) -> Applied:
@@ -153,6 +158,7 @@ class Mesh:
             self._check_one(service)
             applied = tier.apply([service])
             self._remember(self.config.with_service(service), [service], [])
+            tier.settle()
         return applied
 
     def remove(self, name: str) -> Applied:
@@ -163,12 +169,31 @@ class Mesh:
                 raise ConfigError(f"there is no service {name!r}", where="$.services")
             applied = tier.apply([], [name])
             self._remember(self.config.without(name), [], [name])
+            tier.settle()
         return applied
 
     def collect(self) -> bool:
         """Free what earlier changes retired, backends without a connection among it; `watch` does it by itself."""
         with self._lock, interrupts.held():
-            return self._running().reconciler.collect()
+            return self._running().collect()
+
+    def follow_cgroup(self) -> bool:
+        """Attach to the cgroup that has the configured path now, if it is another than before; `watch` does it by itself.
+
+        A service manager that restarts a unit makes its cgroup anew, and the kernel has detached with the old one. False
+        if it is the same, or if there is none at the moment. Errors: AttachError, CapabilityError; then the old links stay.
+        """
+        with self._lock, interrupts.held():
+            tier, ownership = self._running(), self._ownership
+            assert ownership is not None
+            if not ownership.cgroup.replaced:
+                return False
+            tier.move(Cgroup.open(ownership.cgroup.path, allow_root=self.config.allow_root_cgroup))
+            ownership.write_record(tier.object_hashes)
+            ownership.notices.append(
+                f"the cgroup {ownership.cgroup.path} was made again: attached to the new one"
+            )
+        return True
 
     # --- looking --------------------------------------------------------------------------------------------------
 
@@ -185,14 +210,14 @@ class Mesh:
 
     @property
     def notices(self) -> list[str]:
-        """What the start found and did about it, in plain sentences."""
+        """What the start found, what changed since, and what was done about it, in plain sentences."""
         return list(self._ownership.notices) if self._ownership else []
 
     async def watch(self, path: str | Path) -> AsyncIterator[Changed | Refused]:
         """Follow a configuration file: each change is applied, or refused and what ran before keeps running."""
         from ebpfmesh.discover.file import FileSource
 
-        collecting = asyncio.create_task(self._collect_forever())
+        tending = asyncio.create_task(self._tend())
         try:
             async for found in FileSource(path).watch():
                 if isinstance(found, EbpfMeshError):
@@ -206,16 +231,16 @@ class Mesh:
                     if not plan.empty:
                         yield Changed(plan)
         finally:
-            collecting.cancel()
+            tending.cancel()
             with suppress(asyncio.CancelledError):
-                await collecting
+                await tending
 
-    async def _collect_forever(self) -> None:
+    async def _tend(self) -> None:
         while True:
-            await asyncio.sleep(_COLLECT_EVERY)
-            # what cannot be freed now may be in a second; it takes room, no connection
-            with suppress(EbpfMeshError):
-                await asyncio.to_thread(self.collect)
+            await asyncio.sleep(_TEND_EVERY)
+            for task in (self.collect, self.follow_cgroup):
+                with suppress(EbpfMeshError):  # what cannot be done now may be possible in a second
+                    await asyncio.to_thread(task)
 
     # --- inside -----------------------------------------------------------------------------------------------------
 

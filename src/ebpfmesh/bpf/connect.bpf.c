@@ -172,7 +172,7 @@ static __always_inline int record(struct bpf_sock_addr *ctx, const struct endpoi
 	count(connection->service, connection->counter, active, 1);
 	connection->state = CONNECTION_PICKED;
 	if (ctx->protocol !=
-	    IPPROTO_TCP) /* nothing to wait for: UDP is open at once, MPTCP has no sockops of its own */
+	    IPPROTO_TCP) /* UDP is open at once; so is MPTCP where the hook sees it and not its subflow */
 		connection_open(connection);
 	return 0;
 }
@@ -182,12 +182,17 @@ static __always_inline int on_connect(struct bpf_sock_addr *ctx, const struct en
 {
 	enum outcome outcome;
 
-	forget(ctx);
 	outcome = choose(ctx, destination, dual_stack, choice);
+	if (outcome == NO_BACKEND || outcome == BROKEN) {
+		int verdict = without_backend(choice, outcome);
+
+		if (verdict == PASS)
+			forget(ctx);
+		return verdict; /* a refused UDP socket stays connected to what it was */
+	}
+	forget(ctx);
 	if (outcome == NOT_OURS)
 		return PASS;
-	if (outcome != CHOSEN)
-		return without_backend(choice, outcome);
 	if (record(ctx, destination, choice)) {
 		count_service(choice->dispatch.service, errors);
 		if (!(choice->dispatch.flags & DISPATCH_FAIL_OPEN))
@@ -438,6 +443,8 @@ struct listed_socket {
 	__u32 counter;
 	__u16 family;
 	__u16 protocol;
+	__u32 device; /* SO_BINDTODEVICE: the kernel finds such a socket by its interface only */
+	__u32 padding;
 	struct endpoint source;
 	struct endpoint destination;
 };
@@ -462,6 +469,7 @@ int list_sockets(struct bpf_iter__bpf_sk_storage_map *ctx)
 	line.counter = connection->counter;
 	line.family = sk->__sk_common.skc_family;
 	line.protocol = sk->sk_protocol;
+	line.device = sk->__sk_common.skc_bound_dev_if;
 	line.source.port = sk->__sk_common.skc_num;
 	if (line.family == AF_INET) {
 		line.source.address[2] = MAPPED_PREFIX;

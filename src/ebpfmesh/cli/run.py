@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from ebpfmesh.mesh import Changed, Mesh, Refused
     from ebpfmesh.policy.plan import Plan
 
+_LOOK_EVERY = 0.5  # seconds between looks for new notices
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """FILE, --keep and --json."""
@@ -88,7 +90,10 @@ class Agent:
         return 0
 
     async def _until_stopped(self) -> None:
-        followers = [asyncio.create_task(self._follow()), asyncio.create_task(self._reload_on_request())]
+        followers = [
+            asyncio.create_task(task)
+            for task in (self._follow(), self._reload_on_request(), self._tell_notices())
+        ]
         stop = asyncio.create_task(self._stop.wait())
         try:
             done, _ = await asyncio.wait([stop, *followers], return_when=asyncio.FIRST_COMPLETED)
@@ -124,6 +129,15 @@ class Agent:
                 self._refused(error)
             else:
                 await self._applied(plan)
+
+    async def _tell_notices(self) -> None:
+        """Say what the start found, and what the mesh notices later."""
+        told = 0
+        while True:
+            for notice in (notices := self.mesh.notices)[told:]:
+                self._say("notice", f"notice: {notice}", notice=notice)
+            told = len(notices)
+            await asyncio.sleep(_LOOK_EVERY)
 
     async def _record(self) -> None:
         """Note what is applied, for `ebpfmesh plan`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from ebpfmesh.lowlevel.libbpf import call, ffi, opts
+from ebpfmesh.lowlevel.libbpf import call, failure, ffi, opts
 
 _BPF_TRACE_ITER = 28
 
@@ -25,6 +25,8 @@ def read_map(program_fd: int, map_fd: int) -> bytes:
         reader = call("bpf_iter_create", link, needs=needs)
         try:
             return b"".join(iter(lambda: os.read(reader, 65536), b""))
+        except OSError as error:
+            raise failure("reading a BPF iterator", error.errno or 0, needs=needs) from error
         finally:
             os.close(reader)
     finally:

@@ -57,6 +57,14 @@ class Cgroup:
             raise
         return cls(resolved, fd)
 
+    @property
+    def replaced(self) -> bool:
+        """Whether another cgroup has the path now; False while there is none."""
+        try:
+            return self.path.stat().st_ino != self.id
+        except OSError:
+            return False
+
     def close(self) -> None:
         """Close the descriptor."""
         if self.fd >= 0:

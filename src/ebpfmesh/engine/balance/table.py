@@ -21,7 +21,7 @@ class Pick(IntEnum):
     NONE = 0
     """No slot: nobody takes new connections."""
     HASH = 1
-    """The slot ``hash(key) mod count``; what the key is, `HashKey` says."""
+    """The slot that the key's 32-bit hash falls in, hash * count >> 32; what the key is, `HashKey` says."""
     RANDOM = 2
     """Any slot, all equally likely."""
     TURN = 3

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ebpfmesh.hooks.program import AnyProgram
     from ebpfmesh.objects import Objects
     from ebpfmesh.ownership import Ownership
+    from ebpfmesh.ownership.cgroup import Cgroup
 
 # In the order of attaching: what follows a connection and translates back is there before the first one is made.
 HOOKS = {
@@ -84,6 +85,24 @@ class Attaching:
         self._new.clear()
         self._pinned.clear()
         self._let_go()
+
+    def move(self, cgroup: Cgroup) -> None:
+        """Put links at ``cgroup``, which this takes, in the place of all that there are; an error leaves those."""
+        ownership, before, links = self._ownership, self._ownership.cgroup, self.links
+        ownership.cgroup, self.links = cgroup, {}
+        try:
+            self.attach()
+        except BaseException:
+            self.take_back()
+            ownership.cgroup, self.links = before, links
+            cgroup.close()
+            raise
+        pinned = ownership.pins.links()
+        ownership.elsewhere = [f"links/{name}" for name in links if name in pinned]
+        self.keep()
+        for link in links.values():
+            link.close()  # no detach(): its pin's path is the new link's now
+        before.close()
 
     def take_back(self) -> None:
         """Leave what was there before `attach`: new links go, the others get their programs back."""

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ebpfmesh.engine.balance import registry
 from ebpfmesh.engine.balance.table import Table, Target
+from ebpfmesh.errors import ConfigError
 from ebpfmesh.policy.address import V4_MAPPED, Endpoint
-from ebpfmesh.tiers.connect.wire import DISPATCH, NO_TABLE, DispatchFlag, Extent
+from ebpfmesh.tiers.connect.wire import DISPATCH, DispatchFlag, Extent
 
 if TYPE_CHECKING:
     from ebpfmesh.policy.model import Service
@@ -65,6 +66,13 @@ def tables(
         if key not in built:
             built[key] = _build(service, reached, previous(reach)) if reached else NO_SLOTS
         result[reach] = built[key]
+    picks = {table.pick for table in built.values() if table.slots}
+    if len(picks) > 1:
+        raise ConfigError(
+            "it wants different ways to pick for the families of one service",
+            where=f"balancer {service.balance.name!r}",
+            remedy="return tables of one pick, however many targets there are",
+        )
     return result
 
 
@@ -94,4 +102,3 @@ def dispatch(
 
 
 TOMBSTONE = bytes(DISPATCH.size)
-EMPTY = (NO_TABLE, 0)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ebpfmesh.engine.balance.table import Pick, Table, Target
+from ebpfmesh.engine.balance.table import MAX_ID, Pick, Table, Target
+from ebpfmesh.errors import CapacityError, ConfigError
 from ebpfmesh.policy.address import Endpoint
 from ebpfmesh.tiers.connect import compile as compiler
 from ebpfmesh.tiers.connect.compile import TOMBSTONE
@@ -21,9 +22,12 @@ from ebpfmesh.tiers.connect.wire import (
     ADDRESS_KEY,
     BACKEND,
     BACKEND_KEY,
+    BALANCER_BYTES,
+    DISPATCH,
     NO_TABLE,
     PROTOCOLS,
     SERVICE_RECORD,
+    DispatchFlag,
     Extent,
     RecordFlag,
 )
@@ -51,6 +55,8 @@ class Draft:
     tables: Tables
     installed: Installed
     scope_of: ScopeOf
+    changing: frozenset[int] = frozenset()
+    """Indices of the installed services that the change puts or removes: their addresses may move."""
     backend_rows: list[tuple[bytes, bytes]] = field(default_factory=list)
     weights: list[tuple[int, int]] = field(default_factory=list)
     """(counter, weight) of the backends whose weight is another."""
@@ -59,21 +65,17 @@ class Draft:
     """Frontend -> its next dispatch."""
     new_addresses: dict[bytes, int] = field(default_factory=dict)
     records: dict[str, bytes] = field(default_factory=dict)
-    services: dict[str, InstalledService | None] = field(default_factory=dict)
-    """What the mirror will hold; None for a service that is gone."""
+    services: dict[str, InstalledService] = field(default_factory=dict)
+    """What the mirror will hold."""
     freed_extents: list[tuple[int, int]] = field(default_factory=list)
     current: bool = False
     """The change is visible, or the next store makes it so: it can only be finished, not taken back."""
     departed: list[tuple[InstalledService, Endpoint]] = field(default_factory=list)
     """Backends that leave with this change."""
+    _claimed: set[bytes] = field(default_factory=set)
     _taken: dict[str, list[int]] = field(
         default_factory=lambda: {"services": [], "frontends": [], "counters": []}
     )
-
-    @property
-    def scoped(self) -> int:
-        """How many of the new addresses are of one namespace."""
-        return sum(1 for key in self.new_addresses if ADDRESS_KEY.unpack(key)[1])
 
     def put(self, service: Service) -> None:
         """Add the service, or make the installed one so. CapacityError if it does not fit."""
@@ -112,7 +114,7 @@ class Draft:
             old = self.installed.services.get(name)
             for key, frontend in old.frontends.items() if old else ():
                 new = self.services[name]
-                if (new is None or key not in new.frontends) and frontend not in self.versions:
+                if key not in new.frontends and frontend not in self.versions:
                     self._set_version(frontend, TOMBSTONE)
 
     def undo(self) -> None:
@@ -132,9 +134,19 @@ class Draft:
         known = {**old.leaving, **old.backends}
         counters = self._take_counters(len(endpoints) - sum(map(known.__contains__, endpoints)))
         used = {one.id for one in known.values()}
-        numbers = zip((number for number in range(1, 65536) if number not in used), counters, strict=False)
+        if len(used) + len(counters) > MAX_ID:
+            raise CapacityError(
+                f"{len(used)} ids are in use, some by backends that left, and {len(counters)} more are needed",
+                where=f"service {service.name}",
+                remedy="wait until connections of the removed backends have ended",
+            )
+        numbers = zip(
+            (number for number in range(1, MAX_ID + 1) if number not in used), counters, strict=False
+        )
         for backend, endpoint in zip(service.backends, endpoints, strict=True):
             one = known.pop(endpoint, None)
+            if one is not None and endpoint not in old.backends:  # it had left, and comes back
+                self.weights.append((one.counter, backend.weight))
             if one is None:
                 one = InstalledBackend(*next(numbers), backend.weight)
                 row = BACKEND.pack(endpoint.packed, endpoint.port, one.counter)
@@ -209,13 +221,28 @@ class Draft:
         protocol = PROTOCOLS[service.protocol]
         for address in service.endpoints:
             key = ADDRESS_KEY.pack(address.packed, scope, address.port, protocol)
+            dispatch = compiler.dispatch(service, new.index, address, new.extents)
             frontend = self.installed.frontend_of.get(key)
-            if frontend is None:
-                frontend = self.new_addresses.get(key)
+            if key in self._claimed or (frontend is not None and self._is_anothers(frontend, new.index)):
+                raise ConfigError(
+                    f"the address {address} is another service's in the same network namespace",
+                    where=f"service {service.name}",
+                    remedy="two paths may lead to one namespace: use one of them",
+                )
+            self._claimed.add(key)
             if frontend is None:
                 frontend = self.new_addresses[key] = self._take("frontends", self.installed.frontend_ids)
+                self.versions[frontend] = (
+                    dispatch  # whatever is there: nobody can read it, and it is reset first
+                )
+            else:
+                self._set_version(frontend, dispatch)
             new.frontends[key] = frontend
-            self._set_version(frontend, compiler.dispatch(service, new.index, address, new.extents))
+
+    def _is_anothers(self, frontend: int, index: int) -> bool:
+        """Whether the address leads to a service that this change leaves as it is."""
+        owner, *_, flags, _, _, _, _, _ = DISPATCH.unpack(self.tables.current(frontend))
+        return bool(flags & DispatchFlag.PRESENT) and owner != index and owner not in self.changing
 
     def _set_version(self, frontend: int, dispatch: bytes) -> None:
         self.versions.pop(frontend, None)
@@ -229,6 +256,12 @@ class Draft:
 
 
 def _record(service: Service, new: InstalledService, scope: int) -> bytes:
+    balancer = service.balance.name.encode()
+    if len(balancer) >= BALANCER_BYTES:
+        raise ConfigError(
+            f"the name of a balancer has at most {BALANCER_BYTES - 1} bytes",
+            where=f"service {service.name}, balancer {service.balance.name!r}",
+        )
     flags = RecordFlag(0)
     if service.on_error == "fail_open":
         flags |= RecordFlag.FAIL_OPEN
@@ -236,7 +269,7 @@ def _record(service: Service, new: InstalledService, scope: int) -> bytes:
         flags |= RecordFlag.DESTROY_REMOVED
     return SERVICE_RECORD.pack(
         new.digest, new.index, PROTOCOLS[service.protocol], service.balance.hash_key,
-        service.no_backend_errno, flags, service.balance.table or 0, service.balance.name.encode(), scope,
+        service.no_backend_errno, flags, service.balance.table or 0, balancer, scope,
     )  # fmt: skip
 
 

@@ -15,10 +15,12 @@ from ebpfmesh.tiers.connect.wire import (
     BACKEND_KEY,
     DISPATCH,
     INDEX,
+    LEAVING,
     NO_TABLE,
     SERVICE_RECORD,
     DispatchFlag,
     Extent,
+    RecordFlag,
 )
 
 if TYPE_CHECKING:
@@ -48,6 +50,11 @@ class InstalledService:
     """Backends that take no new connections and still have some, or were not collected yet."""
     extents: dict[Reach, tuple[Extent, int]] = field(default_factory=dict)
     """(place, pick) of the slot table of each reach."""
+
+    @property
+    def retired(self) -> bool:
+        """Whether it was removed from the model; it is kept while connections of it are open."""
+        return bool(SERVICE_RECORD.unpack(self.record)[5] & RecordFlag.RETIRED)
 
 
 class Installed:
@@ -110,7 +117,8 @@ class _Reader:
         for key, frontend in self.into.frontend_of.items():
             self._frontend(key, frontend)
         for service in self.by_index.values():
-            if service.frontends:
+            # one with frontends is in force: the agent died between the record of the removal and the removal
+            if not service.retired or service.frontends:
                 self.into.services[service.name] = service
             else:
                 service.leaving.update(service.backends)
@@ -130,9 +138,9 @@ class _Reader:
             if service is None:
                 strays.append(key)
                 continue
-            service.backends[Endpoint(address, port)] = InstalledBackend(
-                number, counter, self.tables.weight(counter)
-            )
+            weight = self.tables.weight(counter)
+            held = service.leaving if weight & LEAVING else service.backends
+            held[Endpoint(address, port)] = InstalledBackend(number, counter, weight & ~LEAVING)
         if not self.read_only:
             self.tables.delete("backends", strays)
 

@@ -16,6 +16,6 @@ FEATURES = (
     "set_retval",
     "mmapable_arrays",
     "batch_hash",
-    "membarrier",
+    "map_in_map",
 )
 """In the order in which a missing one is named; the newest, set_retval, makes 5.18 the oldest kernel."""

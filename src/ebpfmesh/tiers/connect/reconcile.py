@@ -9,15 +9,16 @@ unless it wants the place.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ebpfmesh.errors import CapacityError
+from ebpfmesh.errors import CapacityError, ConfigError, KernelError
 from ebpfmesh.lowlevel import garbage
 from ebpfmesh.policy.address import Endpoint
 from ebpfmesh.tiers.connect.draft import Draft, ScopeOf, digest_of
 from ebpfmesh.tiers.connect.installed import Installed, InstalledService
-from ebpfmesh.tiers.connect.wire import ADDRESS_KEY, BACKEND_KEY, INDEX, SERVICE_NAME
+from ebpfmesh.tiers.connect.wire import ADDRESS_KEY, BACKEND_KEY, INDEX, LEAVING, SERVICE_NAME
 
 if TYPE_CHECKING:
     from ebpfmesh.policy.model import Service
@@ -47,7 +48,7 @@ class Reconciler:
         self._retired_addresses: dict[bytes, int] = dict.fromkeys(installed.stray_addresses(), 0)
         self._deleted = False
         """Elements of a hash were deleted since the last grace period: the kernel may hand them out again at once."""
-        self._scoped = sum(1 for key in installed.frontend_of if ADDRESS_KEY.unpack(key)[1])
+        self._scoped = _scoped(installed.frontend_of)
 
     def adopt(self, service: Service) -> bool:
         """Whether the installed service is exactly this one; then the mirror takes it over as it is."""
@@ -65,6 +66,11 @@ class Reconciler:
         Errors: CapacityError if it does not fit (nothing was changed then); ConfigError from a balancer; KernelError.
         """
         removed = list(remove)
+        for name in removed:
+            if name not in self.installed.services or name in {service.name for service in put}:
+                raise ConfigError(
+                    "only an installed service that is not put too can be removed", where=f"service {name}"
+                )
         with garbage.paused():
             return self._apply(put, removed)
 
@@ -75,11 +81,11 @@ class Reconciler:
             if not self.collect():  # what the last changes left may be all the room that is needed
                 raise
             draft = self._draft(put, removed)
-        if self._deleted or not self._touched.isdisjoint(draft.versions):
-            self._grace()
         try:
+            if self._deleted or not self._touched.isdisjoint(draft.versions):
+                self._grace()
             self._write_leaves(draft)
-            generation = self._publish(draft)
+            self._publish(draft)
         except BaseException:
             if draft.current:
                 self._remember(draft)
@@ -87,13 +93,11 @@ class Reconciler:
                 self._take_back(draft)
             raise
         self._remember(draft)
-        self.tables.put("services", *self._records(draft, final=True))
+        self._note(draft)
         departed = tuple(
-            (service.index, service.leaving[endpoint].id)
-            for service, endpoint in draft.departed
-            if endpoint in service.leaving
+            (service.index, service.leaving[endpoint].id) for service, endpoint in draft.departed
         )
-        return Applied(len(draft.services), len(draft.versions), generation, departed)
+        return Applied(len(draft.services), len(draft.versions), self.tables.generation, departed)
 
     def collect(self) -> bool:
         """Wait a grace period and free what earlier applies retired; False if there was nothing.
@@ -122,7 +126,10 @@ class Reconciler:
         return True
 
     def _draft(self, put: Sequence[Service], remove: Sequence[str]) -> Draft:
-        draft = Draft(self.tables, self.installed, self._scope_of)
+        installed = self.installed.services
+        names = [*remove, *(service.name for service in put)]
+        changing = frozenset(installed[name].index for name in names if name in installed)
+        draft = Draft(self.tables, self.installed, self._scope_of, changing)
         try:
             for name in remove:
                 draft.remove(name)
@@ -141,15 +148,24 @@ class Reconciler:
         for start, words in draft.slot_writes:
             tables.write_slots(start, words)
 
-    def _publish(self, draft: Draft) -> int:
+    def _note(self, draft: Draft) -> None:
+        """What the next agent reads: who left, and that the services are as their records say."""
+        gone = [service.leaving[endpoint] for service, endpoint in draft.departed]
+        self.tables.set_weights([(one.counter, one.weight | LEAVING) for one in gone])
+        # The change is in force. Without its record the next agent writes the service again, and no more comes of it.
+        with suppress(KernelError):
+            self.tables.put("services", *self._records(draft, final=True))
+
+    def _publish(self, draft: Draft) -> None:
         tables = self.tables
         at_once = len(draft.versions) == 1
         since = tables.generation if at_once else tables.generation + 1
-        if draft.scoped:
-            self._scoped += draft.scoped
+        if scoped := _scoped(draft.new_addresses):
+            self._scoped += scoped
             tables.set_scoped(self._scoped)
-        for counter, weight in draft.weights:
-            tables.set_weight(counter, weight)
+        tables.set_weights(draft.weights)
+        for frontend in draft.new_addresses.values():
+            tables.reset(frontend)
         for frontend, dispatch in draft.versions.items():
             tables.prepare(frontend, dispatch)
         # from here on there is no way back: with one frontend that an address leads to, its word is the change
@@ -163,7 +179,6 @@ class Reconciler:
         if not at_once and draft.versions:
             tables.flip(since)
         self._touched.update(draft.versions)
-        return since
 
     def _take_back(self, draft: Draft) -> None:
         """Nothing of the draft is current yet: remove what it wrote, so that a refused change leaves what ran before."""
@@ -172,7 +187,7 @@ class Reconciler:
             if tables.word(frontend) >> 1 > generation:
                 tables.retract(frontend)
         tables.delete("addresses", list(draft.new_addresses))
-        self._scoped -= draft.scoped
+        self._scoped = _scoped(self.installed.frontend_of)
         tables.set_scoped(self._scoped)
         known = {BACKEND_KEY.pack(one.index, backend.id) for one in self._all() for backend in
                  (*one.backends.values(), *one.leaving.values())}  # fmt: skip
@@ -183,6 +198,8 @@ class Reconciler:
         }
         for name, old in before.items():
             if old:
+                tables.set_weights([(one.counter, one.weight) for one in old.backends.values()])
+                tables.set_weights([(one.counter, one.weight | LEAVING) for one in old.leaving.values()])
                 tables.put("services", [SERVICE_NAME.pack(name.encode())], [old.record])
             else:
                 tables.delete("services", [SERVICE_NAME.pack(name.encode())])
@@ -202,15 +219,13 @@ class Reconciler:
         installed = self.installed
         for name, service in draft.services.items():
             old = installed.services.pop(name, None) or installed.retired.pop(name, None)
-            if service is None:
-                continue
             for key in old.frontends if old else ():
                 if key not in service.frontends:
                     self._retired_addresses[key] = 0
-            (installed.services if service.frontends else installed.retired)[name] = service
+            (installed.retired if service.retired else installed.services)[name] = service
         installed.frontend_of.update(draft.new_addresses)
         for service in draft.services.values():
-            for key in service.frontends if service else ():
+            for key in service.frontends:
                 self._retired_addresses.pop(key, None)
         self._freed += draft.freed_extents
 
@@ -223,34 +238,39 @@ class Reconciler:
         if not self._retired_addresses:
             return
         keys = list(self._retired_addresses)
-        self._retired_addresses.clear()
-        self.tables.delete("addresses", keys)
-        for key in keys:
-            self.installed.frontend_ids.give_back(self.installed.frontend_of.pop(key))
         self._deleted = True
-        scoped = sum(1 for key in keys if ADDRESS_KEY.unpack(key)[1])
-        if scoped:
-            self._scoped -= scoped
-            self.tables.set_scoped(self._scoped)
+        for key in keys:
+            self.tables.delete("addresses", [key])
+            self._retired_addresses.pop(key)
+            self.installed.frontend_ids.give_back(self.installed.frontend_of.pop(key))
+        self._scoped = _scoped(self.installed.frontend_of)
+        self.tables.set_scoped(self._scoped)
 
     def _delete_backends(self, idle: Sequence[tuple[InstalledService, Endpoint]]) -> None:
         for service, endpoint in idle:
             one = service.leaving[endpoint]
             if self.tables.active(one.counter):
                 continue  # picked in the last moment before the grace period
-            del service.leaving[endpoint]
-            self.tables.delete("backends", [BACKEND_KEY.pack(service.index, one.id)])
-            self.tables.clear_backend(one.counter)
-            self.installed.counter_ids.give_back(one.counter)
             self._deleted = True
+            self.tables.clear_backend(
+                one.counter
+            )  # first: whoever finds the element finds its counters in use
+            self.tables.delete("backends", [BACKEND_KEY.pack(service.index, one.id)])
+            del service.leaving[endpoint]
+            self.installed.counter_ids.give_back(one.counter)
 
     def _delete_services(self) -> None:
         for service in [one for one in self.installed.retired.values() if not one.leaving]:
-            self.tables.delete("services", [SERVICE_NAME.pack(service.name.encode())])
             self.tables.clear_service(service.index)
+            self.tables.delete("services", [SERVICE_NAME.pack(service.name.encode())])
             del self.installed.retired[service.name]
             self.installed.service_ids.give_back(service.index)
             self._deleted = True
 
     def _all(self) -> list[InstalledService]:
         return [*self.installed.services.values(), *self.installed.retired.values()]
+
+
+def _scoped(keys: Iterable[bytes]) -> int:
+    """How many of the addresses are of one network namespace."""
+    return sum(1 for key in keys if ADDRESS_KEY.unpack(key)[1])

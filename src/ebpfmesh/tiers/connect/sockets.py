@@ -32,6 +32,8 @@ class Socket(NamedTuple):
     counter: int
     family: int
     protocol: int
+    device: int
+    """Index of the interface that it is bound to (SO_BINDTODEVICE); 0 if none."""
     source: Endpoint
     destination: Endpoint
     settled: bool
@@ -44,22 +46,22 @@ def listed(program_fd: int, map_fd: int) -> Iterator[Socket]:
     Minimum kernel: 5.9 for the iterator, 5.12 for cookies in it (commit c5dbb89fc2ac). Capabilities: CAP_BPF, CAP_PERFMON.
     """
     for line in LISTED_SOCKET.iter_unpack(iterator.read_map(program_fd, map_fd)):
-        cookie, space, state, service, number, counter, family, protocol, near, near_port, far, far_port = (
-            line
-        )
+        (
+            cookie, space, state, service, number, counter, family, protocol, device, _, near, near_port, far, far_port
+        ) = line  # fmt: skip
         yield Socket(
-            cookie, space, service, number, counter, family, protocol, Endpoint(near, near_port), Endpoint(far, far_port),
-            protocol != IPPROTO_UDP or state == _OPEN,
+            cookie, space, service, number, counter, family, protocol, device,
+            Endpoint(near, near_port), Endpoint(far, far_port), protocol != IPPROTO_UDP or state == _OPEN,
         )  # fmt: skip
 
 
 def destroy(current: Callable[[], Iterator[Socket]], departed: Collection[tuple[int, int]]) -> int:
-    """Destroy the sockets connected to the (service, backend id) pairs in ``departed``; returns how many.
+    """Destroy the sockets connected to the (service, backend id) pairs in ``departed``; returns how many stay.
 
     A connect() that was under way may still appear after the first pass, so passes go on until one finds nothing.
     Errors: CapabilityError; KernelError if the kernel has no SOCK_DESTROY.
     """
-    destroyed = 0
+    doomed: list[Socket] = []
     with ExitStack() as stack:
         spaces: dict[int, int | None] = {}
         for number in range(_PASSES):
@@ -71,12 +73,13 @@ def destroy(current: Callable[[], Iterator[Socket]], departed: Collection[tuple[
                 spaces[cookie] = descriptor = netns_cookie.find(cookie)
                 if descriptor is not None:
                     stack.callback(os.close, descriptor)
+            if doomed and all(spaces[one.namespace] is None for one in doomed):
+                break  # nothing leads into their namespace: waiting does not help
             ended = sum(_destroy_in(descriptor, [one for one in doomed if one.namespace == cookie])
                         for cookie, descriptor in spaces.items() if descriptor is not None)  # fmt: skip
-            destroyed += ended
             if not ended:
                 time.sleep(_PAUSE)
-    return destroyed
+    return len(doomed)
 
 
 def _destroy_in(namespace: int, doomed: list[Socket]) -> int:
@@ -90,4 +93,5 @@ def _destroy(one: Socket) -> bool:
         source=(one.source.packed, one.source.port),
         destination=(one.destination.packed, one.destination.port),
         cookie=one.cookie,
+        device=one.device,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from socket import IPPROTO_TCP
 from typing import TYPE_CHECKING
 
@@ -53,7 +54,7 @@ class ServiceStatus(msgspec.Struct, frozen=True, kw_only=True):
     errors: int
     """Failed look-ups and allocations in the kernel; the service's on_error decided."""
     reply_misses: int
-    """UDP replies that kept the backend's address because their translation was gone."""
+    """UDP replies that kept their source: the translation was evicted, or the sender was no backend of a service."""
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,16 +79,11 @@ def read(pins: PinDirectory) -> Status:
         raise HostError(
             f"no mesh {pins.name} is installed", where=str(pins.path), remedy="start it: ebpfmesh run FILE"
         )
-    maps = {name: open_pinned(pins.map_path(name)) for name in pinned}
-    try:
+    with ExitStack() as opened:
+        maps = {name: opened.enter_context(open_pinned(pins.map_path(name))) for name in pinned}
         tables = Tables(maps)
-        try:
-            return of(tables, Installed(tables, read_only=True), sum(one.memory() for one in maps.values()))
-        finally:
-            tables.close()
-    finally:
-        for one in maps.values():
-            one.close()
+        opened.callback(tables.close)
+        return of(tables, Installed(tables, read_only=True), sum(one.memory() for one in maps.values()))
 
 
 def of(tables: Tables, installed: Installed, memory: int) -> Status:

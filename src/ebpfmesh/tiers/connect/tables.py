@@ -7,7 +7,7 @@ other. Arrays are written through a mapping; a word of 8 bytes is one store.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +41,7 @@ HASHES = {
 class Tables:
     """Reads and writes the maps of one loaded connect object.
 
-    ``on_write`` is called after every write, with its name: the crash test ends the process in it.
+    ``on_write`` is called before every write, with its name: the crash test ends the process in it.
     """
 
     def __init__(
@@ -79,15 +79,15 @@ class Tables:
 
     def flip(self, generation: int) -> None:
         """Make every version of ``generation`` current, at once."""
+        self._about("flip")
         self._order()
         self._settings[0] = generation
-        self._wrote("flip")
 
     def set_scoped(self, count: int) -> None:
         """How many addresses have a scope; raised before the first is inserted, lowered after the last is removed."""
         if self._settings[1] != count:
+            self._about("scoped")
             self._settings[1] = count
-            self._wrote("scoped")
 
     def word(self, frontend: int) -> int:
         """generation << 1 | index of the newer version."""
@@ -106,24 +106,30 @@ class Tables:
 
     def prepare(self, frontend: int, dispatch: bytes) -> None:
         """Write the version that nobody reads."""
+        self._about("version")
         index = (self.word(frontend) & 1) ^ 1
         start = frontend * FRONTEND_SIZE + 8 + index * DISPATCH.size
         self._frontends[start : start + DISPATCH.size] = dispatch
-        self._wrote("version")
 
     def publish(self, frontend: int, since: int) -> None:
         """Make the prepared version the newer one, current from generation ``since`` on."""
         at = frontend * (FRONTEND_SIZE // 8)
-        self._order()
+        self._about("word")
+        if since <= self.generation:  # current at once; otherwise the flip orders all of them
+            self._order()
         self._words[at] = since << 1 | (self._words[at] & 1) ^ 1
-        self._wrote("word")
+
+    def reset(self, frontend: int) -> None:
+        """Make a frontend that no address leads to nobody's: what an apply left there that never took effect is gone."""
+        self._about("reset")
+        start = frontend * FRONTEND_SIZE
+        self._frontends[start : start + FRONTEND_SIZE] = bytes(FRONTEND_SIZE)
 
     def retract(self, frontend: int) -> None:
-        """Make the older version current: the newer one belongs to an apply that never took effect."""
+        """Make the older version current, for whatever generation a reader holds: the newer one never took effect."""
         at = frontend * (FRONTEND_SIZE // 8)
-        self._order()
-        self._words[at] = self.generation << 1 | (self._words[at] & 1) ^ 1
-        self._wrote("word")
+        self._about("word")
+        self._words[at] = (self._words[at] & 1) ^ 1
 
     def grace_period(self) -> None:
         """Return when no program can hold what was current before the call."""
@@ -133,17 +139,18 @@ class Tables:
 
     def write_slots(self, start: int, words: bytes) -> None:
         """Write a table into a free extent."""
+        self._about("slots")
         self._slots[start * 8 : start * 8 + len(words)] = words
-        self._wrote("slots")
 
     def read_slots(self, extent: Extent) -> bytes:
         """The table in an extent, padded to whole elements."""
         return bytes(self._slots[extent.start * 8 : (extent.start + extent.elements) * 8])
 
-    def set_weight(self, counter: int, weight: int) -> None:
-        """Note a backend's weight, for `status` and whoever takes over; the slots already hold it."""
-        self._weights[counter] = weight
-        self._wrote("weight")
+    def set_weights(self, weights: Iterable[tuple[int, int]]) -> None:
+        """Note backends' weights, as (counter, weight), for `status` and whoever takes over; the slots hold them."""
+        self._about("weights")
+        for counter, weight in weights:
+            self._weights[counter] = weight
 
     def weight(self, counter: int) -> int:
         """A backend's weight, as noted."""
@@ -155,15 +162,15 @@ class Tables:
     def put(self, name: str, keys: Sequence[bytes], values: Sequence[bytes]) -> None:
         """Insert or replace elements of a hash, in one batch."""
         if keys:
+            self._about(name)
             self.maps[name].update_batch_raw(b"".join(keys), b"".join(values))
-            self._wrote(name)
 
     def delete(self, name: str, keys: Sequence[bytes]) -> None:
         """Delete elements of a hash; one that is gone already is no error."""
         for key in keys:
+            self._about(name)
             with suppress(MapKeyError):
                 self.maps[name].delete_raw(key)
-            self._wrote(name)
 
     def elements(self, name: str) -> Iterator[tuple[bytes, bytes]]:
         """Every (key, value) of a hash."""
@@ -183,10 +190,15 @@ class Tables:
 
     def set_active(self, service: int, counters: Mapping[int, int]) -> None:
         """Correct the open connections of a service's backends, by element, and of the service, where nobody counted."""
+        self._about("counters")
         for counter, active in counters.items():
             self._backend_words[counter * (COUNTERS.size // 8) + 1] = active
         self._service_words[service * (SERVICE_COUNTERS.size // 8) + 1] = sum(counters.values())
-        self._wrote("counters")
+
+    def set_backend_active(self, counter: int, active: int) -> None:
+        """Correct the open connections of one backend."""
+        self._about("counters")
+        self._backend_words[counter * (COUNTERS.size // 8) + 1] = active
 
     def backend_counters(self, counter: int) -> tuple[int, ...]:
         """The seven counters of a backend."""
@@ -198,20 +210,20 @@ class Tables:
 
     def clear_backend(self, counter: int) -> None:
         """Zero a backend's counters, before its number is given out again."""
+        self._about("counters")
         self._backend_counters[counter * COUNTERS.size : (counter + 1) * COUNTERS.size] = bytes(COUNTERS.size)
-        self._wrote("counters")
 
     def clear_service(self, service: int) -> None:
         """Zero a service's counters, before its number is given out again."""
+        self._about("counters")
         size = SERVICE_COUNTERS.size
         self._service_counters[service * size : (service + 1) * size] = bytes(size)
-        self._wrote("counters")
 
     def capacity(self, name: str) -> int:
         """How many elements the map holds."""
         return self.maps[name].max_entries
 
-    def _wrote(self, what: str) -> None:
+    def _about(self, what: str) -> None:
         if self._on_write:
             self._on_write(what)
 

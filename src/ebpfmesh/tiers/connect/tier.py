@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -12,7 +13,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ebpfmesh.errors import CapabilityError, KernelError
+from ebpfmesh.errors import CapabilityError, HostError, KernelError
 from ebpfmesh.tiers.connect import memory, needs, sockets
 from ebpfmesh.tiers.connect.attaching import HOOKS, Attaching
 from ebpfmesh.tiers.connect.installed import Installed, InstalledService
@@ -24,11 +25,13 @@ if TYPE_CHECKING:
     from ebpfmesh.hooks.link import Link
     from ebpfmesh.objects import Objects
     from ebpfmesh.ownership import Ownership
+    from ebpfmesh.ownership.cgroup import Cgroup
     from ebpfmesh.policy.model import Config, Service
     from ebpfmesh.spec import ObjectSpec
 
 OBJECT = "connect"
 LISTER = "list_sockets"
+_RECOUNT_EVERY = 10.0  # seconds: the listing walks every socket of the mesh
 
 
 def object_path() -> Path:
@@ -52,6 +55,9 @@ class ConnectTier:
         self._scopes: dict[str | None, int] = {None: 0}
         self._unsettled: set[str] = set()
         """Services that may have backends that left and sockets that are not destroyed yet."""
+        self._recount_at = 0.0
+        self.notices: list[str] = []
+        """What could not be done, in plain sentences."""
         self.tables = Tables(objects.maps)
         self.installed = Installed(self.tables)
         self.reconciler = Reconciler(self.tables, self.installed, self._scope)
@@ -103,28 +109,61 @@ class ConnectTier:
             if name not in reused:
                 pins.pin_map(name, self.objects.maps[name], digest)
                 self._made.append(name)
+        if reused:
+            self.tables.grace_period()  # nobody holds what the predecessor changed last
         if reused and not {"lifetime", "released"} <= self.links.keys():
             self.recount()
 
     def apply(self, put: Sequence[Service], remove: Iterable[str] = ()) -> Applied:
-        """Add or change services and remove others, at once; see `Reconciler.apply`.
-
-        Sockets of backends that left a service with ``removed_backends = "destroy"`` are destroyed before it returns.
-        """
+        """Add or change services and remove others, at once; see `Reconciler.apply`. `settle` belongs after it."""
         remove = list(remove)
+        self._scopes = {None: 0}  # a path may lead to another namespace by now
         applied = self.reconciler.apply(put, remove)
         self._unsettled.update([service.name for service in put], remove)
+        return applied
+
+    def settle(self) -> None:
+        """Destroy the sockets of backends that left a service with ``removed_backends = "destroy"``.
+
+        The change is in force, whatever comes of this: what could not be destroyed is said in ``notices``, and tried again
+        after the next change.
+        """
         departed = {
             (service.index, backend.id)
             for service in filter(None, map(self._service, self._unsettled))
             if service.leaving and _destroys(service)
             for backend in service.leaving.values()
         }
-        if departed:
-            self.tables.grace_period()  # whoever picked one of them has written it into its socket's record by now
-            sockets.destroy(self.sockets, departed)
-        self._unsettled.clear()
-        return applied
+        try:
+            if departed:
+                self.tables.grace_period()  # whoever picked one has written it into its socket's record by now
+                if stay := sockets.destroy(self.sockets, departed):
+                    raise HostError(
+                        f"{stay} sockets of removed backends stay open",
+                        remedy="their network namespace cannot be entered: it needs CAP_SYS_ADMIN and a process in it",
+                    )
+        except (KernelError, CapabilityError, HostError) as error:
+            self.notices.append(str(error))
+        else:
+            self._unsettled.clear()
+
+    def collect(self) -> bool:
+        """Free what earlier changes retired; see `Reconciler.collect`.
+
+        A backend that left and seems busy is compared with the sockets there are, at times: somebody else's sockops
+        program may switch our events off, and then its connections end uncounted.
+        """
+        freed = self.reconciler.collect()
+        every = (*self.installed.services.values(), *self.installed.retired.values())
+        busy = [
+            one for service in every for one in service.leaving.values() if self.tables.active(one.counter)
+        ]
+        if busy and time.monotonic() >= self._recount_at:
+            self._recount_at = time.monotonic() + _RECOUNT_EVERY
+            found = Counter(one.counter for one in self.sockets())
+            for one in busy:
+                self.tables.set_backend_active(one.counter, found[one.counter])
+        return freed
 
     def adopt(self, services: Iterable[Service]) -> list[Service]:
         """Of these services, those that the kernel does not hold exactly as they are."""
@@ -151,6 +190,13 @@ class ConnectTier:
         self._attaching.take_back()
         while self._made:
             self.ownership.pins.remove_pin(f"maps/{self._made.pop()}")
+
+    def move(self, cgroup: Cgroup) -> None:
+        """Attach to ``cgroup``, which this takes, instead; after an error the old links are there as before.
+
+        Errors: AttachError, CapabilityError.
+        """
+        self._attaching.move(cgroup)
 
     def recount(self) -> None:
         """Set every backend's open connections to the sockets there are: for a start that found nothing attached.

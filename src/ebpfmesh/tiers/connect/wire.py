@@ -24,13 +24,15 @@ BACKEND = Struct("=16sH2xI")
 SERVICE_NAME = Struct("=64s")
 # digest, service, protocol, key, refusal, flags, table size, balancer, scope
 SERVICE_RECORD = Struct("=QIBBBBI36sQ")
-COUNTERS = Struct("=7Q")
-SERVICE_COUNTERS = Struct("=10Q")
-LISTED_SOCKET = Struct("=QQQIIIHH16sHxx16sHxx")
+# active is signed: it is compared with 0
+COUNTERS = Struct("=Qq5Q")
+SERVICE_COUNTERS = Struct("=Qq8Q")
+LISTED_SOCKET = Struct("=QQQIIIHHII16sHxx16sHxx")
 
 SLOTS_PER_ELEMENT = 4
-NAME_BYTES = 63
-BALANCER_BYTES = 35
+BALANCER_BYTES = 36
+LEAVING = 1 << 16
+"""In a backend's element of ``weights``: it was removed from the model."""
 
 
 class DispatchFlag(IntFlag):

@@ -34,7 +34,7 @@ struct service_counters {
 	struct counters traffic;
 	__u64 refused;	    /* no backend was left */
 	__u64 errors;	    /* a look-up or an allocation failed; the service's on_error decided */
-	__u64 reply_misses; /* a UDP reply whose translation was no longer known */
+	__u64 reply_misses; /* a UDP reply without a translation: evicted, or of no backend */
 };
 
 struct {
