@@ -268,8 +268,23 @@ def test_a_disconnected_udp_socket_counts_until_it_is_used_or_closed(site: Site,
     disconnect(one)  # no hook sees this
     with pytest.raises(OSError, match="not connected"):
         one.getpeername()
-    one.close()
-    assert counts(idle(dns, "dns")) == (1, 0, 0, 1)
+    assert service_status(dns, "dns").active == 1
+    one.sendto(b"x", ("127.0.0.1", 9))
+    assert counts(service_status(dns, "dns")) == (1, 0, 0, 1)
+    again = site.connect(DNS, socket.SOCK_DGRAM)
+    disconnect(again)
+    again.close()
+    assert counts(idle(dns, "dns")) == (2, 0, 0, 2)
+
+
+def test_a_refused_udp_socket_stays_connected_to_what_it_was(site: Site, dns: Mesh) -> None:
+    dns.put(Service("none", "udp", ("10.96.0.2:53",), ()))
+    one = site.connect(DNS, socket.SOCK_DGRAM)
+    assert one.connect_ex(("10.96.0.2", 53)) == errno.ECONNREFUSED
+    assert one.getpeername() == TO_DNS
+    one.send(b"x")
+    assert one.recvfrom(100)[1] == TO_DNS
+    assert counts(service_status(dns, "dns")) == (1, 1, 0, 0)
 
 
 # --- refused, and everything at once --------------------------------------------------------------------------------------

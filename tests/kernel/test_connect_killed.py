@@ -95,16 +95,16 @@ def in_child(work: Callable[[], None]) -> int:
 
 @pytest.fixture
 def killing(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """killing(n): from now on the process dies right after its n-th write."""
+    """killing(n): from now on the process dies right before its n-th write."""
 
     def arm(at: int) -> None:
         writes: Iterator[int] = iter(range(1, 1 << 30))
 
-        def wrote(self: Tables, what: str) -> None:
+        def about(self: Tables, what: str) -> None:
             if next(writes) == at:
                 os._exit(KILLED)
 
-        monkeypatch.setattr(Tables, "_wrote", wrote)
+        monkeypatch.setattr(Tables, "_about", about)
 
     return arm
 
@@ -129,19 +129,19 @@ def test_killed_at_any_write_of_an_apply(
         assert status in (0, KILLED)
         seen = reached(site)
         is_old, is_new = consistent(seen, view(old)), consistent(seen, view(new))
-        assert is_old or is_new, f"mixed after write {at}: {seen}"
+        assert is_old or is_new, f"mixed before write {at}: {seen}"
         outcomes.append("new" if is_new else "old")
 
         successor = start(site, new)
         try:
-            assert consistent(reached(site), view(new)), f"the successor after write {at}"
+            assert consistent(reached(site), view(new)), f"the successor before write {at}"
             while successor.collect():
                 pass
             counts = {
                 name: successor.connect.objects.maps[name].count()
                 for name in ("addresses", "backends", "services")
             }
-            assert counts == {"addresses": 5, "backends": 4, "services": 3}, f"left over after write {at}"
+            assert counts == {"addresses": 5, "backends": 4, "services": 3}, f"left over before write {at}"
         finally:
             successor.close()
         if status == 0:
@@ -168,7 +168,7 @@ def test_killed_at_any_write_of_the_take_over(
         status = in_child(dies)
         assert status in (0, KILLED)
         seen = reached(site)
-        assert any(consistent(seen, one) for one in allowed), f"mixed after write {at}: {seen}"
+        assert any(consistent(seen, one) for one in allowed), f"mixed before write {at}: {seen}"
         if status == 0:
             break
     else:
@@ -194,7 +194,7 @@ def test_killed_while_it_collects_what_an_apply_retired(
         assert consistent(reached(site), view(new))
         successor = start(site, old)  # what was retired may be asked for again
         try:
-            assert consistent(reached(site), view(old)), f"after write {at}"
+            assert consistent(reached(site), view(old)), f"before write {at}"
         finally:
             successor.close()
         if status == 0:

@@ -174,6 +174,24 @@ def bound(site: Site, protocol: str, netns: NetNs) -> socket.socket:
     return one
 
 
+@protocols
+@pytest.mark.parametrize("how", ["device", "source"])
+def test_a_bound_socket_is_destroyed_too(site: Site, protocol: str, how: str) -> None:
+    backends = site.servers.many(2, kind=protocol)
+    mesh = site.mesh(make(protocol, 4, backends[:1], "destroy"))
+    one = site.client(socket.AF_INET, KINDS[protocol])
+    if how == "device":
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo\0")
+    else:
+        one.bind(("127.0.0.7", 0))
+    one.connect(("10.96.0.1", 80))
+    if protocol == "tcp":
+        greeting(one)
+    assert lives(one)
+    mesh.put(make(protocol, 4, backends[1:], "destroy"))
+    assert not lives(one)
+
+
 def test_a_connection_under_way_is_destroyed_too(site: Site) -> None:
     listener = site.netns.socket(socket.AF_INET)
     listener.bind(("127.0.0.1", 0))
