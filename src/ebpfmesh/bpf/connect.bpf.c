@@ -390,6 +390,8 @@ int lifetime(struct bpf_sock_ops *ctx)
 	if (ctx->op != BPF_SOCK_OPS_TCP_CONNECT_CB && ctx->op != BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB &&
 	    ctx->op != BPF_SOCK_OPS_STATE_CB)
 		return 1;
+	if (ctx->op == BPF_SOCK_OPS_STATE_CB && ctx->args[1] != BPF_TCP_CLOSE)
+		return 1;
 	if (!socket)
 		return 1;
 	connection = bpf_sk_storage_get(&connections, socket, 0, 0);
@@ -403,8 +405,7 @@ int lifetime(struct bpf_sock_ops *ctx)
 		connection_open(connection);
 		break;
 	case BPF_SOCK_OPS_STATE_CB:
-		if (ctx->args[1] == BPF_TCP_CLOSE)
-			end_tcp(ctx, socket, connection);
+		end_tcp(ctx, socket, connection);
 		break;
 	}
 	return 1;

@@ -90,18 +90,30 @@ static __always_inline void connection_open(struct connection *connection)
 		count(connection->service, connection->counter, opened, 1);
 }
 
+static __always_inline void count_end(struct counters *to, int opened, __u64 sent, __u64 received)
+{
+	if (!to)
+		return;
+	__sync_fetch_and_add(opened ? &to->closed : &to->failed, 1);
+	if (sent)
+		__sync_fetch_and_add(&to->bytes_sent, sent);
+	if (received)
+		__sync_fetch_and_add(&to->bytes_received, received);
+	__sync_fetch_and_add(&to->active, -1);
+}
+
 /* The socket is through with it: closed if it was open, failed if it never was. */
 static __always_inline void connection_end(struct connection *connection, __u64 sent, __u64 received)
 {
-	if (moves(connection, CONNECTION_OPEN, CONNECTION_NONE)) {
-		count(connection->service, connection->counter, closed, 1);
-		count(connection->service, connection->counter, bytes_sent, sent);
-		count(connection->service, connection->counter, bytes_received, received);
-		count(connection->service, connection->counter, active, -1);
-	} else if (moves(connection, CONNECTION_PICKED, CONNECTION_NONE)) {
-		count(connection->service, connection->counter, failed, 1);
-		count(connection->service, connection->counter, active, -1);
-	}
+	__u32 service = connection->service, backend = connection->counter;
+	int opened = moves(connection, CONNECTION_OPEN, CONNECTION_NONE);
+
+	if (!opened && !moves(connection, CONNECTION_PICKED, CONNECTION_NONE))
+		return;
+	if (!opened)
+		sent = received = 0;
+	count_end(bpf_map_lookup_elem(&service_stats, &service), opened, sent, received);
+	count_end(bpf_map_lookup_elem(&backend_stats, &backend), opened, sent, received);
 }
 
 #endif
