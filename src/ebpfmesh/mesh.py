@@ -102,7 +102,9 @@ class Mesh:
                 tier.attach()  # before the first change, so that a failure leaves the predecessor's services too
             wanted = {service.name for service in self.config.services}
             gone = [name for name in tier.installed.services if name not in wanted]
-            tier.apply(tier.adopt(self.config.services), gone)
+            put = tier.adopt(self.config.services)
+            if put or gone:
+                tier.apply(put, gone)
             if not self._took_over:
                 tier.attach()
             tier.settle()

@@ -235,11 +235,11 @@ def test_a_setting_that_needs_a_restart_is_refused_and_what_ran_goes_on(place: P
 
 def _interrupt_at(patched: pytest.MonkeyPatch, write: int) -> None:
     """SIGINT arrives in that write to the kernel."""
-    wrote, calls = Tables._wrote, iter(range(1, 1000))
+    about, calls = Tables._about, iter(range(1, 1000))
 
     def interrupted(tables: Tables, what: str) -> None:
-        wrote(tables, what)
+        about(tables, what)
         if next(calls) == write:
             os.kill(os.getpid(), signal.SIGINT)
 
-    patched.setattr(Tables, "_wrote", interrupted)
+    patched.setattr(Tables, "_about", interrupted)

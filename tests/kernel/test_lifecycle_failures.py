@@ -92,7 +92,7 @@ def _write_fails_at(place: Place, patched: pytest.MonkeyPatch, number: int) -> t
         if next(calls) == number:
             raise _StopError
 
-    patched.setattr(Tables, "_wrote", failing)
+    patched.setattr(Tables, "_about", failing)
     return _StopError
 
 

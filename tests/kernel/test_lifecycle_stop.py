@@ -12,7 +12,8 @@ import pytest
 from lifecycle import Agent, Place, web
 
 from ebpfmesh import hooks, maps
-from ebpfmesh.errors import ClosedError, HeldError
+from ebpfmesh.errors import AttachError, ClosedError, HeldError
+from ebpfmesh.hooks.cgroup import CgroupHook
 from ebpfmesh.layout import U32, U64
 from ebpfmesh.lowlevel.libbpf import ffi, lib
 from ebpfmesh.objects import Objects
@@ -250,6 +251,48 @@ def test_a_cgroup_that_was_made_again_is_served_after_a_restart(place: Place) ->
         assert place.reached(cgroup=again) in (8001, 8002)
         mesh.close()
     assert place.left() == []
+
+
+def test_a_cgroup_that_is_made_again_is_followed_by_the_living_agent(place: Place) -> None:
+    with private_cgroup() as short:
+        agent = place.agent(place.config(cgroup=short.path))
+        assert place.reached(cgroup=short) in (8001, 8002)
+        path = short.path
+    with private_cgroup(path.name) as again:
+        assert "was made again" in agent.wait_for("notice: ")
+        assert place.reached(cgroup=again) in (8001, 8002)
+        assert {len(programs) for programs in place.attached(again).values()} == {1}
+        agent.kill()
+        assert place.reached(cgroup=again) in (8001, 8002), "its links are pinned, too"
+        second = place.agent(place.config(cgroup=path))
+        assert place.reached(cgroup=again) in (8001, 8002)
+        assert second.end() == 0
+        assert place.attached(again) == {}
+    assert place.left() == []
+
+
+def test_following_a_cgroup_that_cannot_be_attached_to_is_tried_again(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with private_cgroup() as short:
+        mesh = place.mesh(place.config(cgroup=short.path)).start()
+        path = short.path
+    assert not mesh.follow_cgroup(), "there is none at the moment"
+    with private_cgroup(path.name) as again:
+        with monkeypatch.context() as patched:
+            patched.setattr(CgroupHook, "attach", _refused)
+            with pytest.raises(AttachError):
+                mesh.follow_cgroup()
+        assert mesh.follow_cgroup()
+        assert not mesh.follow_cgroup(), "it is the same now"
+        assert place.reached(cgroup=again) in (8001, 8002)
+        mesh.close()
+        assert place.attached(again) == {}
+    assert place.left() == []
+
+
+def _refused(*_: object, **__: object) -> None:
+    raise AttachError("refused by the test", errno=1, where="here")
 
 
 def _alive(kind: str, ids: set[int | None]) -> set[str]:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from lifecycle import Place, another_version, web
 
+from ebpfmesh.hooks.link import BpfLink
+from ebpfmesh.lowlevel import attach
 from ebpfmesh.testing import NetNs, PrivateCgroup
 from ebpfmesh.tiers.connect import tier
+from ebpfmesh.tiers.connect.attaching import HOOKS, Attaching
 from ebpfmesh.tiers.connect.tables import ARRAYS, HASHES, Tables
 
 pytestmark = pytest.mark.kernel
@@ -71,7 +76,7 @@ def test_a_take_over_with_the_same_configuration_writes_nothing(
     before = _contents(first.connect.tables)
     first.close(keep=True)
     writes: list[str] = []
-    monkeypatch.setattr(Tables, "_wrote", lambda _, what: writes.append(what))
+    monkeypatch.setattr(Tables, "_about", lambda _, what: writes.append(what))
     second = place.mesh(config).start()
     assert writes == []
     assert _contents(second.connect.tables) == before
@@ -162,6 +167,34 @@ def test_an_upgrade_replaces_the_programs_under_load(
             assert link.info().program_id == third.connect.objects.programs[name].info().id
 
 
+def test_an_upgrade_that_was_killed_in_the_middle_is_completed_or_undone_by_the_next_start(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.mesh().start().close(keep=True)
+    newer = tmp_path / "newer.bpf.o"
+    newer.write_bytes(another_version(ENOMEM="11"))
+    update, calls = BpfLink.update, iter(range(100))
+
+    def dying(*arguments: Any) -> None:
+        if next(calls) == 9:  # connect6 keeps the old program
+            raise RuntimeError("killed here")
+        update(*arguments)
+
+    client = place.client()
+    with client.unharmed():
+        with monkeypatch.context() as patched:
+            patched.setattr(tier, "object_path", lambda: newer)
+            patched.setattr(BpfLink, "update", dying)
+            patched.setattr(Attaching, "take_back", lambda _: None)  # who is killed takes nothing back
+            with pytest.raises(RuntimeError):
+                place.mesh().start()
+        old = place.mesh().start()
+        for name, link in old.connect.links.items():
+            held = place.attached()[HOOKS[name]]
+            assert held == [link.info().program_id]
+            assert _tag(held[0]) == old.connect.objects.programs[name].tag, f"{name} is of the other version"
+
+
 def test_a_kept_data_path_goes_on_without_an_agent_and_is_taken_over(place: Place) -> None:
     mesh = place.mesh().start()
     client = place.client()
@@ -171,6 +204,18 @@ def test_a_kept_data_path_goes_on_without_an_agent_and_is_taken_over(place: Plac
         second = place.mesh().start()
     second.close()
     assert place.left() == []
+
+
+def _tag(program: int) -> str:
+    descriptor = attach.open_by_id("prog", program)
+    try:
+        return next(
+            line.split()[1]
+            for line in Path(f"/proc/self/fdinfo/{descriptor}").read_text().splitlines()
+            if line.startswith("prog_tag:")
+        )
+    finally:
+        os.close(descriptor)
 
 
 def _contents(tables: Tables) -> dict[str, object]:
