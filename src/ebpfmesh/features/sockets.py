@@ -1,4 +1,4 @@
-"""Probes of socket facilities outside bpf(2): SOCK_DESTROY, kTLS, membarrier."""
+"""Probes of socket facilities outside bpf(2): SOCK_DESTROY, kTLS."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ebpfmesh.errors import KernelError
 from ebpfmesh.features.feature import HERE, Feature, State
 from ebpfmesh.features.throwaway import throwaway_netns
 from ebpfmesh.features.trial import UNKNOWN_TO_KERNEL, partial, trial
-from ebpfmesh.lowlevel import bpf, netns
+from ebpfmesh.lowlevel import netns
 from ebpfmesh.lowlevel.libbpf import failure
 
 _NETLINK_SOCK_DIAG = 4
@@ -63,8 +63,6 @@ def _ktls() -> State:
 
 
 FEATURES = (
-    Feature("membarrier", "waiting for running programs to end", "5b25b13ab08f", "4.3",
-            lambda: trial(bpf.rcu_grace_period)),
     Feature("sock_destroy_tcp", "ending a TCP connection from outside", "c1e64e298b8c", "4.5",
             partial(_destroy, socket.IPPROTO_TCP)),
     Feature("sock_destroy_udp", "ending a UDP socket from outside", "5d77dca82839", "4.9",
