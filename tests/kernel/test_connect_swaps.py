@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 import threading
@@ -167,3 +168,76 @@ def test_an_address_that_moves_between_services_under_load_is_never_nobodys(site
     ]
     swaps = Swaps(site, [models[number % 2] for number in range(31)])
     swaps.check(run_clients(site, TCP, [moving.partition(":")[0]], swaps))
+
+
+def test_an_address_that_gets_and_loses_a_closer_service_under_load_always_leads_somewhere(
+    site: Site,
+) -> None:
+    """The namespace's own service comes and goes over the one for all; its tombstone hides nothing."""
+    everywhere, here = site.servers.many(2)
+    shared = Service("everywhere", "tcp", ("10.96.0.1:80", "10.96.0.2:80"), (everywhere,))
+    closer = Service("here", "tcp", shared.addresses, (here,), namespace=site.netns.path)
+    swaps = Swaps(site, [[shared, closer] if number % 2 else [shared] for number in range(41)])
+    lines = run_clients(site, TCP, ["10.96.0.1", "10.96.0.2"], swaps)
+    swaps.check(lines)
+    assert {backend for *_, backend in lines} == {everywhere, here}
+
+
+HOLD = """
+import random, socket, sys
+dice = random.Random(int(sys.argv[1]))
+kind = int(sys.argv[2])
+held = []
+print("ready", flush=True)
+while True:
+    one = socket.socket(socket.AF_INET, kind)
+    one.settimeout(20)
+    try:
+        one.connect(("10.96.0.1", 80))
+        one.send(b"x")
+    except OSError as error:
+        assert error.errno in (89, 103, 104), error  # it was destroyed in the middle of it
+    held.append(one)
+    if len(held) > 30:
+        held.pop(dice.randrange(30)).close()
+"""
+
+
+@pytest.mark.parametrize("protocol", ["tcp", "udp"])
+def test_after_an_apply_no_socket_of_a_removed_backend_is_left_however_busy_it_was(
+    site: Site, protocol: str
+) -> None:
+    names = site.servers.many(4, kind=protocol)
+
+    def model(number: int) -> Service:
+        chosen = (names[number % 4], names[(number + 1) % 4])
+        return Service("svc", protocol, ("10.96.0.1:80",), chosen, removed_backends="destroy")  # type: ignore[arg-type]
+
+    mesh = site.mesh(model(0))
+    kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
+    commands = [[sys.executable, "-c", HOLD, str(seed), str(int(kind))] for seed in range(3)]
+    clients = site.call(
+        lambda: [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for command in commands]
+    )
+    try:
+        for client in clients:
+            assert client.stdout is not None
+            assert client.stdout.readline() == "ready\n"
+        for number in range(1, 16):
+            mesh.put(model(number))
+            allowed = {one.address for one in model(number).backends}
+            left = [
+                one for one in mesh.connect.sockets() if one.settled and str(one.destination) not in allowed
+            ]
+            assert not left
+            time.sleep(0.02)
+        assert all(client.poll() is None for client in clients)
+    finally:
+        for client in clients:
+            client.kill()
+            client.wait()
+            assert client.stdout is not None
+            client.stdout.close()
+    seen = idle(mesh, "svc")
+    assert seen.errors == 0
+    assert seen.opened > 100
