@@ -6,20 +6,11 @@ import sys
 
 from ebpfmesh import features
 from ebpfmesh.errors import EbpfMeshError
-
-# what src/ebpfmesh/bpf/connect.bpf.c and its tier cannot do without; everything else has a fallback
-NEEDED = (
-    "cgroup_link",
-    "mmapable_arrays",
-    "sk_storage_sock_addr",
-    "netns_cookie_sock_addr",
-    "set_retval",
-    "membarrier",
-)
+from ebpfmesh.tiers.connect.needs import FEATURES as NEEDED
 
 
 def main() -> int:
-    """Probe all of NEEDED; what is missing goes to stderr."""
+    """Probe all that the connect tier needs; what is missing goes to stderr."""
     lacking = 0
     for name in NEEDED:
         try:
