@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import selectors
 import socket
 import struct
@@ -235,3 +236,19 @@ def idle(mesh: Mesh, name: str) -> ServiceStatus:
     """The status of a service once no connection of it is open."""
     eventually(lambda: service_status(mesh, name).active == 0, f"{name} is idle")
     return service_status(mesh, name)
+
+
+def counts(one: ServiceStatus) -> tuple[int, ...]:
+    """(opened, active, failed, closed)"""
+    return one.opened, one.active, one.failed, one.closed
+
+
+def sums_agree(one: ServiceStatus) -> None:
+    """Fail unless what a service counted is what its backends counted."""
+    for field in ("opened", "active", "failed", "closed", "bytes_sent", "bytes_received", "datagrams"):
+        assert getattr(one, field) == sum(getattr(backend, field) for backend in one.backends), field
+
+
+def disconnect(one: socket.socket) -> None:
+    """connect() to AF_UNSPEC, which Python has no name for."""
+    assert ctypes.CDLL(None, use_errno=True).connect(one.fileno(), bytes(16), 16) == 0, ctypes.get_errno()

@@ -20,8 +20,7 @@ WEB, TO_WEB = "10.96.0.1:80", ("10.96.0.1", 80)
 
 # Picks are counted with connected UDP sockets that send nothing: thousands take a moment. getpeername() would show the
 # service, so the counters say which backend it was.
-HUNDRED = {"udp": 100}
-CHI_SQUARE = {1: 15.1, 2: 18.4, 3: 21.1, 4: 23.5}  # by degrees of freedom, at p = 0.0001
+CHI_SQUARE = {1: 23.9, 2: 27.6, 3: 30.7, 4: 33.4}  # by degrees of freedom, at p = 0.000001
 
 
 def service(backends: list[Backend], balance: str | Balance, address: str = WEB) -> Service:
@@ -190,7 +189,7 @@ def test_marks_decide_where_the_mark_is_hashed(site: Site) -> None:
 
     first = tcp_picks(site, [marked(mark) for mark in range(1, 17)])
     assert first == tcp_picks(site, [marked(mark) for mark in range(1, 17)])
-    assert len(set(first)) == 5 or len(set(first)) > 2
+    assert len(set(first)) > 2
     with site.cgroup.child("other").enter():
         from_another_workload = tcp_picks(site, [marked(mark) for mark in range(1, 17)])
     assert from_another_workload == first

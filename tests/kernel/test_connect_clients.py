@@ -152,6 +152,45 @@ def test_a_proxy_is_a_client_as_any_other(web: tuple[Site, list[str]], tmp_path:
         proxy.wait()
 
 
+def test_backends_may_be_in_the_cgroup_themselves(site: Site) -> None:
+    """What servers send and receive is theirs: only clients are turned and counted."""
+    with site.cgroup.enter():
+        tcp, udp = site.servers.many(2), site.servers.many(2, kind="udp")
+    mesh = site.mesh(
+        Service("web", "tcp", (f"{V4}:80",), tuple(tcp)), Service("dns", "udp", (f"{V4}:53",), tuple(udp))
+    )
+    assert Counter(site.backends_of(f"{V4}:80", 10)) == dict.fromkeys(tcp, 5)
+    one = site.client(socket.AF_INET, socket.SOCK_DGRAM)
+    for _ in range(10):
+        one.sendto(b"?", (V4, 53))
+        assert one.recvfrom(100)[1] == (V4, 53)
+    web, dns = idle(mesh, "web"), idle(mesh, "dns")
+    assert (web.opened, web.closed, dns.datagrams, dns.opened, dns.reply_misses) == (10, 10, 10, 0, 0)
+
+
+def test_a_backend_that_is_a_client_of_its_own_service_may_reach_itself(site: Site) -> None:
+    with site.cgroup.enter():
+        only = site.servers.tcp()
+    site.mesh(Service("web", "tcp", (f"{V4}:80",), (only,)))
+    assert site.backend_of(f"{V4}:80") == only
+
+
+def test_an_ipv6_udp_socket_given_an_ipv4_address_structure(site: Site) -> None:
+    """struct sockaddr_in on an AF_INET6 socket, which Python's socket does not offer."""
+    backend = site.servers.udp()
+    site.mesh(Service("dns", "udp", (f"{V4}:53",), (backend,)))
+    name = socket_address(socket.AF_INET, V4, 53)
+    shown = (f"::ffff:{V4}", 53)
+    libc = ctypes.CDLL(None, use_errno=True)
+    one = site.client(socket.AF_INET6, socket.SOCK_DGRAM)
+    assert libc.sendto(one.fileno(), b"?", 1, 0, name, len(name)) == 1, os.strerror(ctypes.get_errno())
+    assert one.recvfrom(100)[1][:2] == shown
+    assert libc.connect(one.fileno(), name, len(name)) == 0, os.strerror(ctypes.get_errno())
+    assert one.getpeername()[:2] == shown
+    one.send(b"?")
+    assert one.recvfrom(100)[1][:2] == shown
+
+
 # --- MPTCP -------------------------------------------------------------------------------------------------------------
 
 

@@ -10,11 +10,22 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from connect_peers import RESET, Site, aborting, backend_status, eventually, greeting, idle, service_status
+from connect_peers import (
+    RESET,
+    Site,
+    aborting,
+    backend_status,
+    counts,
+    disconnect,
+    eventually,
+    greeting,
+    idle,
+    service_status,
+    sums_agree,
+)
 
 from ebpfmesh.mesh import Mesh
 from ebpfmesh.policy.model import Service
-from ebpfmesh.tiers.connect.status import ServiceStatus
 
 pytestmark = pytest.mark.kernel
 
@@ -25,22 +36,6 @@ TO_WEB, TO_DNS = ("10.96.0.1", 80), ("10.96.0.1", 53)
 @pytest.fixture
 def web(site: Site) -> Mesh:
     return site.mesh(Service("web", "tcp", (WEB, "[fd00::1]:80"), tuple(site.servers.many(2))))
-
-
-@pytest.fixture
-def dns(site: Site) -> Mesh:
-    return site.mesh(Service("dns", "udp", (DNS,), tuple(site.servers.many(2, kind="udp"))))
-
-
-def counts(one: ServiceStatus) -> tuple[int, ...]:
-    """(opened, active, failed, closed)"""
-    return one.opened, one.active, one.failed, one.closed
-
-
-def sums_agree(one: ServiceStatus) -> None:
-    """What a service counted is what its backends counted."""
-    for field in ("opened", "active", "failed", "closed", "bytes_sent", "bytes_received", "datagrams"):
-        assert getattr(one, field) == sum(getattr(backend, field) for backend in one.backends), field
 
 
 # --- TCP -------------------------------------------------------------------------------------------------------------
@@ -108,13 +103,6 @@ def ended_by_half_close(one: socket.socket) -> None:
 def ended_by_disconnecting(one: socket.socket) -> None:
     greeting(one)
     disconnect(one)
-
-
-def disconnect(one: socket.socket) -> None:
-    """connect() to AF_UNSPEC, which Python has no name for."""
-    import ctypes
-
-    assert ctypes.CDLL(None, use_errno=True).connect(one.fileno(), bytes(16), 16) == 0, ctypes.get_errno()
 
 
 ENDS = [
@@ -191,6 +179,33 @@ def test_a_close_while_connecting_is_a_failure(site: Site, silent: str) -> None:
     assert counts(service_status(mesh, "web")) == (0, 0, 3, 0)
 
 
+def test_a_connect_that_times_out_failed(site: Site, silent: str) -> None:
+    mesh = site.mesh(Service("web", "tcp", (WEB,), (silent,)))
+    one = site.client(socket.AF_INET)
+    one.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 200)
+    one.setblocking(True)
+    assert one.connect_ex(TO_WEB) == errno.ETIMEDOUT
+    assert counts(service_status(mesh, "web")) == (0, 0, 1, 0)
+
+
+@pytest.mark.parametrize("address", [WEB, DNS])
+def test_a_connection_ends_with_its_last_descriptor(site: Site, address: str) -> None:
+    kind, backend = (
+        (socket.SOCK_STREAM, site.servers.tcp())
+        if address == WEB
+        else (socket.SOCK_DGRAM, site.servers.udp())
+    )
+    mesh = site.mesh(Service("svc", "tcp" if address == WEB else "udp", (address,), (backend,)))
+    one = site.connect(address, kind)
+    if address == WEB:
+        greeting(one)
+    other = one.dup()
+    one.close()
+    assert counts(service_status(mesh, "svc")) == (1, 1, 0, 0)
+    other.close()
+    assert counts(idle(mesh, "svc")) == (1, 0, 0, 1)
+
+
 def test_a_connection_that_was_never_waited_for_is_counted_when_it_opens(site: Site, web: Mesh) -> None:
     one = site.client(socket.AF_INET)
     one.setblocking(False)
@@ -223,68 +238,6 @@ def test_a_connection_outlives_its_descriptor_until_tcp_ends_it(site: Site) -> N
     assert received == sent
     assert counts(seen) == (1, 0, 0, 1)
     assert seen.bytes_sent == sent
-
-
-# --- UDP -------------------------------------------------------------------------------------------------------------
-
-
-def test_datagrams_of_unconnected_sockets_are_counted_by_backend(site: Site, dns: Mesh) -> None:
-    one = site.client(socket.AF_INET, socket.SOCK_DGRAM)
-    for _ in range(10):
-        one.sendto(b"query", TO_DNS)
-        one.recv(100)
-    seen = service_status(dns, "dns")
-    assert counts(seen) == (0, 0, 0, 0)
-    assert (seen.datagrams, seen.reply_misses) == (10, 0)
-    assert [backend.datagrams for backend in seen.backends] == [5, 5]
-
-
-def test_a_connected_udp_socket_is_open_from_connect_to_close(site: Site, dns: Mesh) -> None:
-    held = [site.connect(DNS, socket.SOCK_DGRAM) for _ in range(4)]
-    assert counts(service_status(dns, "dns")) == (4, 4, 0, 0)
-    for one in held:
-        one.send(b"query")
-        one.recv(100)
-        one.close()
-    assert counts(idle(dns, "dns")) == (4, 0, 0, 4)
-    assert service_status(dns, "dns").datagrams == 0
-
-
-def test_a_udp_socket_that_connects_anew_leaves_what_it_was_connected_to(site: Site, dns: Mesh) -> None:
-    direct = site.servers.udp()
-    one = site.connect(DNS, socket.SOCK_DGRAM)
-    one.connect(TO_DNS)
-    assert counts(service_status(dns, "dns")) == (2, 1, 0, 1)
-    host, port = "127.0.0.1", int(direct.rpartition(":")[2])
-    one.connect((host, port))  # no service
-    assert counts(service_status(dns, "dns")) == (2, 0, 0, 2)
-    assert one.getpeername() == (host, port)
-    one.send(b"x")
-    assert one.recvfrom(100) == (f"{direct}\nx".encode(), (host, port))
-
-
-def test_a_disconnected_udp_socket_counts_until_it_is_used_or_closed(site: Site, dns: Mesh) -> None:
-    one = site.connect(DNS, socket.SOCK_DGRAM)
-    disconnect(one)  # no hook sees this
-    with pytest.raises(OSError, match="not connected"):
-        one.getpeername()
-    assert service_status(dns, "dns").active == 1
-    one.sendto(b"x", ("127.0.0.1", 9))
-    assert counts(service_status(dns, "dns")) == (1, 0, 0, 1)
-    again = site.connect(DNS, socket.SOCK_DGRAM)
-    disconnect(again)
-    again.close()
-    assert counts(idle(dns, "dns")) == (2, 0, 0, 2)
-
-
-def test_a_refused_udp_socket_stays_connected_to_what_it_was(site: Site, dns: Mesh) -> None:
-    dns.put(Service("none", "udp", ("10.96.0.2:53",), ()))
-    one = site.connect(DNS, socket.SOCK_DGRAM)
-    assert one.connect_ex(("10.96.0.2", 53)) == errno.ECONNREFUSED
-    assert one.getpeername() == TO_DNS
-    one.send(b"x")
-    assert one.recvfrom(100)[1] == TO_DNS
-    assert counts(service_status(dns, "dns")) == (1, 1, 0, 0)
 
 
 # --- refused, and everything at once --------------------------------------------------------------------------------------
@@ -362,36 +315,3 @@ def test_under_two_processes_at_once_nothing_is_lost_and_active_ends_at_0(site: 
     sums_agree(web)
     assert Path(site.cgroup.path).exists()
     assert backend_status(mesh, "bad", bad.backends[0].address).failed == bad.failed
-
-
-RACE = """
-import socket, sys, threading
-ends = [("10.96.0.1", 53), ("127.0.0.1", 9), ("10.96.0.2", 53)]
-for _ in range(20):
-    one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    def go(first):
-        for number in range(300):
-            one.connect_ex(ends[(first + number) % 3])
-    threads = [threading.Thread(target=go, args=(number,)) for number in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    one.close()
-"""
-
-
-def test_threads_that_connect_one_udp_socket_at_once_are_counted_once_each(site: Site) -> None:
-    """Programs run under the socket's lock, so no record is written by two at once, which would be active for ever."""
-    mesh = site.mesh(
-        *(
-            Service(f"dns{number}", "udp", (f"10.96.0.{number}:53",), tuple(site.servers.many(2, kind="udp")))
-            for number in (1, 2)
-        )
-    )
-    for _ in range(3):
-        assert site.call(lambda: subprocess.run([sys.executable, "-c", RACE], check=False)).returncode == 0
-    for service in mesh.status().services:
-        assert service.active == 0
-        assert service.opened == service.closed
-        assert [(one.active, one.opened - one.closed) for one in service.backends] == [(0, 0)] * 2
