@@ -95,6 +95,8 @@ def test_each_command_has_its_own_help(command: str, capsys: pytest.CaptureFixtu
         ["check", "a", "b"],
         ["status", "--colour"],
         ["stop", "--timeout", "x"],
+        ["stop", "--timeout", "nan"],
+        ["stop", "--timeout", "-1"],
     ],
 )
 def test_wrong_usage_is_exit_status_2(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,17 +7,29 @@ import argparse
 from ebpfmesh.cli.mesh_name import add_name, mesh_name
 from ebpfmesh.errors import HeldError, HostError
 
+_LONGEST = 86400  # seconds; poll(2) waits for 24 days at most
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """NAME and --timeout."""
     add_name(parser)
     parser.add_argument(
         "--timeout",
-        type=float,
+        type=_seconds,
         default=10.0,
         metavar="SECONDS",
         help="how long to wait for the agent's end (10)",
     )
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 <= seconds <= _LONGEST:
+        raise ValueError
+    return seconds
+
+
+_seconds.__name__ = "number of seconds"  # argparse says "invalid number of seconds value"
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -47,7 +47,11 @@ class RunDirectory:
                     remedy="run as root, or choose another run directory",
                 ) from error
             return
-        raise HostError("the run directory is removed again and again", where=str(self.path))
+        raise HostError(
+            "the run directory cannot be made: nothing can be made there, or something removes it at once",
+            where=str(self.path),
+            remedy="choose another run directory",
+        )
 
     def remove_records(self) -> None:
         """Remove the owner record and the applied configuration; the lock stays."""
