@@ -93,8 +93,24 @@ static __always_inline int reaches_v4(struct bpf_sock_addr *ctx)
 	return !BPF_CORE_READ_BITFIELD(&((struct sock *)tcp)->__sk_common, skc_ipv6only);
 }
 
+enum reach { ONE_FAMILY, BOTH_FAMILIES, IPV4_OF_BOTH };
+
+#define WALK 32 /* slots that such a socket looks at before it is refused */
+
+/* What a connect() to an IPv6 address can be turned to. A TCP socket that was turned to IPv4 once stays there: the kernel
+ * keeps its IPv4 operations (icsk_af_ops), and a later connect() to an IPv6 backend would never be answered. */
+static __always_inline enum reach reach_of(struct bpf_sock_addr *ctx)
+{
+	struct connection *before;
+
+	if (!reaches_v4(ctx) || !ctx->sk)
+		return ONE_FAMILY;
+	before = bpf_sk_storage_get(&connections, ctx->sk, 0, 0);
+	return before && is_v4(before->backend.address) ? IPV4_OF_BOTH : BOTH_FAMILIES;
+}
+
 static __always_inline enum outcome choose(struct bpf_sock_addr *ctx, const struct endpoint *destination,
-					   int dual_stack, struct choice *choice)
+					   enum reach reach, struct choice *choice)
 {
 	const struct slot_table *table;
 	const struct dispatch *current;
@@ -102,7 +118,7 @@ static __always_inline enum outcome choose(struct bpf_sock_addr *ctx, const stru
 	struct backend_key key;
 	struct backend *backend;
 	__u64 generation;
-	__u32 zero = 0;
+	__u32 zero = 0, step;
 
 	at = bpf_map_lookup_elem(&settings, &zero);
 	if (!at)
@@ -112,15 +128,21 @@ static __always_inline enum outcome choose(struct bpf_sock_addr *ctx, const stru
 	if (!current)
 		return NOT_OURS;
 	choice->dispatch = *current;
-	table = dual_stack ? &choice->dispatch.table[DISPATCH_DUAL_STACK] :
-			     &choice->dispatch.table[DISPATCH_ONE_FAMILY];
+	table = reach == ONE_FAMILY ? &choice->dispatch.table[DISPATCH_ONE_FAMILY] :
+				      &choice->dispatch.table[DISPATCH_DUAL_STACK];
 	if (!table->count)
 		return NO_BACKEND;
 	key.service = choice->dispatch.service;
-	key.id = pick_slot(ctx, &choice->dispatch, table, destination);
-	backend = bpf_map_lookup_elem(&backends, &key);
-	if (!backend)
-		return BROKEN;
+	for (step = 0; step < WALK; step++) {
+		key.id = pick_slot(ctx, &choice->dispatch, table, destination, step);
+		backend = bpf_map_lookup_elem(&backends, &key);
+		if (!backend)
+			return BROKEN;
+		if (reach != IPV4_OF_BOTH || is_v4(backend->address))
+			break;
+	}
+	if (step == WALK)
+		return NO_BACKEND;
 	choice->backend.address[0] = backend->address[0];
 	choice->backend.address[1] = backend->address[1];
 	choice->backend.address[2] = backend->address[2];
@@ -177,12 +199,12 @@ static __always_inline int record(struct bpf_sock_addr *ctx, const struct endpoi
 	return 0;
 }
 
-static __always_inline int on_connect(struct bpf_sock_addr *ctx, const struct endpoint *destination, int dual_stack,
+static __always_inline int on_connect(struct bpf_sock_addr *ctx, const struct endpoint *destination, enum reach reach,
 				      struct choice *choice)
 {
 	enum outcome outcome;
 
-	outcome = choose(ctx, destination, dual_stack, choice);
+	outcome = choose(ctx, destination, reach, choice);
 	if (outcome == NO_BACKEND || outcome == BROKEN) {
 		int verdict = without_backend(choice, outcome);
 
@@ -209,7 +231,7 @@ static __always_inline int on_sendmsg(struct bpf_sock_addr *ctx, const struct en
 	/* disconnected by AF_UNSPEC, which no hook sees: now it shows */
 	if (ctx->sk && ctx->sk->state != BPF_TCP_ESTABLISHED)
 		forget(ctx);
-	outcome = choose(ctx, destination, 0, choice);
+	outcome = choose(ctx, destination, ONE_FAMILY, choice);
 	if (outcome == NOT_OURS)
 		return PASS;
 	if (outcome != CHOSEN)
@@ -271,7 +293,7 @@ int connect4(struct bpf_sock_addr *ctx)
 	int verdict;
 
 	read_v4(ctx, &destination);
-	verdict = on_connect(ctx, &destination, 0, &choice);
+	verdict = on_connect(ctx, &destination, ONE_FAMILY, &choice);
 	if (verdict != CHOSEN + PASS)
 		return verdict;
 	write_v4(ctx, &choice.backend);
@@ -286,7 +308,7 @@ int connect6(struct bpf_sock_addr *ctx)
 	int verdict;
 
 	read_v6(ctx, &destination);
-	verdict = on_connect(ctx, &destination, reaches_v4(ctx), &choice);
+	verdict = on_connect(ctx, &destination, reach_of(ctx), &choice);
 	if (verdict != CHOSEN + PASS)
 		return verdict;
 	write_v6(ctx, &choice.backend);

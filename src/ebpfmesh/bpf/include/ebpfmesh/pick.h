@@ -79,17 +79,20 @@ static __always_inline __u32 alias_at(__u32 start, __u32 count)
 	return fraction < (*column >> 32 & 0xffff) ? *column & 0xffff : *column >> 16 & 0xffff;
 }
 
-/* The backend id in the picked slot; 0 if the table is missing, which the caller counts. */
+/* The backend id in the picked slot; 0 if the table is missing, which the caller counts. `step` is 0, and one more each time
+ * the caller cannot use what was picked. */
 static __always_inline __u32 pick_slot(struct bpf_sock_addr *ctx, const struct dispatch *dispatch,
-				       const struct slot_table *table, const struct endpoint *destination)
+				       const struct slot_table *table, const struct endpoint *destination, __u32 step)
 {
 	__u32 service = dispatch->service;
 	__u32 count = table->count;
+	__u32 slot;
 	__u64 *turn;
 
 	switch (dispatch->pick) {
 	case PICK_HASH:
-		return slot_at(table->start, scale(hash_of(ctx, dispatch->hash_key, destination), count));
+		slot = scale(hash_of(ctx, dispatch->hash_key, destination), count) + step;
+		return slot_at(table->start, slot < count ? slot : slot % count);
 	case PICK_RANDOM:
 		return slot_at(table->start, scale(bpf_get_prandom_u32(), count));
 	case PICK_TURN:
