@@ -174,6 +174,24 @@ def test_a_take_over_that_fails_leaves_the_old_data_path_running(
         assert set(client.settled().by_port) == {8003}
 
 
+def test_an_attach_that_fails_beside_links_that_work_leaves_those(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.mesh().start().close(keep=True)
+    for lost in ("recvmsg6", "sendmsg6", "connect6"):
+        (place.bpffs / "ebpfmesh/life/links" / lost).unlink()
+    client = place.client()
+    before = place.left()
+    with client.unharmed():
+        with monkeypatch.context() as patched, pytest.raises(AttachError):
+            _attach_fails_at(place, patched, 2)
+            place.mesh(place.config(web(8003))).start()
+        assert place.left() == before
+        assert set(client.settled().by_port) == {8001, 8002}
+        place.mesh().start()
+        assert len(place.attached()) == 10
+
+
 @pytest.mark.parametrize("number", [0, 3])
 def test_a_move_to_another_cgroup_that_fails_leaves_the_old_cgroup_served(
     place: Place, monkeypatch: pytest.MonkeyPatch, number: int

@@ -167,6 +167,22 @@ def test_an_upgrade_replaces_the_programs_under_load(
             assert link.info().program_id == third.connect.objects.programs[name].info().id
 
 
+def test_a_version_with_fewer_programs_removes_the_links_that_it_has_no_use_for(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.mesh().start().close(keep=True)
+    client = place.client()
+    with client.unharmed(), monkeypatch.context() as patched:
+        patched.delitem(HOOKS, "getpeername6")  # type: ignore[arg-type]
+        second = place.mesh().start()
+        assert "GETPEERNAME6" not in place.attached()
+        assert not (place.bpffs / "ebpfmesh/life/links/getpeername6").exists()
+        second.close(keep=True)
+    with client.unharmed():
+        place.mesh().start()
+        assert "GETPEERNAME6" in place.attached()
+
+
 def test_an_upgrade_that_was_killed_in_the_middle_is_completed_or_undone_by_the_next_start(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

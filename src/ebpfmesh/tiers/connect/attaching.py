@@ -43,6 +43,8 @@ class Attaching:
         self.links: dict[str, Link] = {}
         self._new: list[str] = []
         self._pinned: list[str] = []
+        self._obsolete: list[str] = []
+        """Keys of links that another version had and this one has not."""
         self._replaced: list[tuple[Link, int]] = []
         """(link, descriptor of the program that it had)."""
 
@@ -51,6 +53,7 @@ class Attaching:
         from ebpfmesh.hooks.link import Link
 
         pinned = self._ownership.pins.links()
+        self._obsolete = [f"links/{name}" for name in pinned if name not in HOOKS]
         for name in HOOKS:
             if name in pinned and f"links/{name}" not in self._ownership.elsewhere:
                 self.links[name] = Link.open_pinned(self._ownership.pins.link_path(name))
@@ -76,9 +79,10 @@ class Attaching:
     def keep(self) -> None:
         """Pin the new links: from here on they outlive this process, and there is no way back."""
         pins = self._ownership.pins
-        for key in self._ownership.elsewhere:
-            pins.remove_pin(key)  # of another cgroup, or of one that is gone
+        for key in {*self._ownership.elsewhere, *self._obsolete}:
+            pins.remove_pin(key)
         self._ownership.elsewhere.clear()
+        self._obsolete.clear()
         for name in self._new:
             self._pinned.append(name)
             pins.pin_link(name, self.links[name])
