@@ -8,11 +8,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import pytest
-from connect_peers import Site, idle
+from connect_peers import Site, eventually, idle
 
-from ebpfmesh.policy.model import Service
+from ebpfmesh.policy.model import Capacity, Service
 
 pytestmark = pytest.mark.kernel
 
@@ -98,17 +99,21 @@ def run_clients(site: Site, program: str, hosts: Sequence[str], work: Callable[[
 class Swaps:
     """Models applied one after the other, the first of them by the start, and when each may have been in force."""
 
-    def __init__(self, site: Site, models: Sequence[list[Service]]) -> None:
-        self.site, self.models = site, models
-        self.mesh = site.mesh(*models[0])
+    def __init__(
+        self, site: Site, models: Sequence[list[Service]], *, collect: bool = False, **options: Any
+    ) -> None:
+        self.site, self.models, self.collect, self.options = site, models, collect, options
+        self.mesh = site.mesh(*models[0], **options)
         self.applies: list[tuple[int, int]] = []
         """When the apply of models[1], models[2], … began and ended: nanoseconds, monotonic."""
 
     def __call__(self) -> None:
         for model in self.models[1:]:
             began = time.monotonic_ns()
-            self.mesh.apply(self.site.config(*model))
+            self.mesh.apply(self.site.config(*model, **self.options))
             self.applies.append((began, time.monotonic_ns()))
+            if self.collect:
+                self.mesh.collect()
             time.sleep(0.01)
 
     def in_force(self, began: int, ended: int) -> Iterator[list[Service]]:
@@ -168,6 +173,26 @@ def test_an_address_that_moves_between_services_under_load_is_never_nobodys(site
     ]
     swaps = Swaps(site, [models[number % 2] for number in range(31)])
     swaps.check(run_clients(site, TCP, [moving.partition(":")[0]], swaps))
+
+
+def test_what_applies_retire_is_collected_under_load_and_numbers_are_used_again(site: Site) -> None:
+    """Capacity for one change at a time: without the collecting, the second apply would not fit."""
+    names = site.servers.many(6)
+    models = [
+        [Service("web", "tcp", ("10.96.0.1:80",), (names[number % 6], names[(number + 1) % 6]))]
+        for number in range(31)
+    ]
+    swaps = Swaps(site, models, capacity=Capacity(backends=8, slots=64), collect=True)
+    swaps.check(run_clients(site, TCP, ["10.96.0.1"], swaps))
+    seen = idle(swaps.mesh, "web")
+    assert (seen.errors, seen.refused) == (0, 0)
+    eventually(lambda: not swaps.mesh.collect(), "everything is collected")
+    maps = swaps.mesh.connect.objects.maps
+    assert {name: maps[name].count() for name in ("addresses", "backends", "services")} == {
+        "addresses": 1,
+        "backends": 2,
+        "services": 1,
+    }
 
 
 def test_an_address_that_gets_and_loses_a_closer_service_under_load_always_leads_somewhere(
