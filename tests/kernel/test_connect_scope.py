@@ -7,7 +7,7 @@ from contextlib import ExitStack, closing
 import pytest
 from connect_peers import Servers, Site, service_status
 
-from ebpfmesh.errors import HostError
+from ebpfmesh.errors import ConfigError, HostError
 from ebpfmesh.policy.model import Service
 from ebpfmesh.testing import NetNs
 
@@ -86,3 +86,32 @@ def test_a_namespace_that_is_not_there_refuses_the_change_and_what_ran_goes_on(s
         )
     assert site.backend_of(ADDRESS)
     assert [one.name for one in mesh.status().services] == ["web"]
+
+
+def test_a_path_that_leads_to_another_namespace_by_now_is_followed(
+    site: Site, netns_b: NetNs, servers_b: Servers
+) -> None:
+    backend = site.servers.tcp(port=8001)
+    assert servers_b.tcp(port=8001) == backend
+    path = site.run_root.parent / "blue"
+    path.symlink_to(site.netns.path)
+    blue = Service("blue", "tcp", (ADDRESS,), (backend,), namespace=str(path))
+    mesh = site.mesh(blue)
+    assert site.backend_of(ADDRESS) == backend
+    path.unlink()
+    path.symlink_to(netns_b.path)  # as `ip netns delete` and `ip netns add` do
+    mesh.put(blue)
+    assert site.backend_of(ADDRESS, netns=netns_b) == backend
+    with pytest.raises(OSError, match="unreachable"):
+        site.backend_of(ADDRESS)
+
+
+def test_two_paths_of_one_namespace_cannot_share_an_address(site: Site) -> None:
+    path = site.run_root.parent / "also"
+    path.symlink_to(site.netns.path)
+    first = Service("first", "tcp", (ADDRESS,), (site.servers.tcp(),), namespace=site.netns.path)
+    mesh = site.mesh(first)
+    with pytest.raises(ConfigError, match="another service's in the same network namespace"):
+        mesh.put(Service("second", "tcp", (ADDRESS,), (site.servers.tcp(),), namespace=str(path)))
+    assert site.backend_of(ADDRESS) == first.backends[0].address
+    assert [one.name for one in mesh.status().services] == ["first"]
