@@ -106,7 +106,20 @@ class Seen(NamedTuple):
 
 
 def look_up(maps: FakeMaps, address: str, protocol: str = "tcp", scope: int = 0) -> Seen | None:
-    """What a program finds at ``address``; None if the address is nobody's. AssertionError at a dangling reference."""
+    """What a program finds at ``address``; None if the address is nobody's. AssertionError at a dangling reference.
+
+    ``scope`` is the cookie of the network namespace that asks: its own services come before those of every namespace.
+    """
+    settings = maps["settings"]
+    assert isinstance(settings, FakeArray)
+    if scope and any(settings.memory[8:16]):  # some address has a scope
+        found = _current(maps, address, protocol, scope)
+        if found is not None:
+            return found
+    return _current(maps, address, protocol, 0)
+
+
+def _current(maps: FakeMaps, address: str, protocol: str, scope: int) -> Seen | None:
     endpoint = parse(address)
     addresses, frontends, settings = maps["addresses"], maps["frontends"], maps["settings"]
     assert isinstance(addresses, FakeHash)
