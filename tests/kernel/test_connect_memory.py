@@ -45,6 +45,8 @@ def test_a_budget_below_the_estimate_is_refused_before_anything_is_made(
     cgroup: PrivateCgroup, bpffs: Path, tmp_path: Path
 ) -> None:
     config = Config("memory", str(cgroup.path), model(256), memory_budget="1MiB")
-    with pytest.raises(CapacityError, match=r"\$\.memory_budget: the maps would take .* MiB, the budget is 1\.0 MiB"):
+    with pytest.raises(
+        CapacityError, match=r"\$\.memory_budget: the maps would take .* MiB, the budget is 1\.0 MiB"
+    ):
         Mesh(config, run_root=tmp_path / "run", bpffs=bpffs).start()
     assert not (tmp_path / "run").exists()
