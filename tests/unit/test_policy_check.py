@@ -296,3 +296,8 @@ def test_a_large_configuration_is_checked_in_a_fraction_of_a_second() -> None:
     assert not problems(whole)
     # 0.4 s for 10,000 services is the bar, measured by the bench; three times that here, where other work may be going on.
     assert time.process_time() - start < 0.12
+
+
+def test_a_capacity_that_is_none_is_a_configuration_error() -> None:
+    config = Config("mesh", "/mesh", capacity={"services": 10})  # type: ignore[arg-type]
+    assert [str(one) for one in problems(config)] == ["$.capacity: it is dict, not a Capacity"]

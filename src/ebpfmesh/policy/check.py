@@ -16,7 +16,7 @@ from ebpfmesh.policy import capacity
 from ebpfmesh.policy.address import Endpoint
 from ebpfmesh.policy.index import Index, Scope
 from ebpfmesh.policy.invalid import invalid
-from ebpfmesh.policy.model import Config, Service
+from ebpfmesh.policy.model import Capacity, Config, Service
 from ebpfmesh.policy.service_check import check_alone
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -101,7 +101,11 @@ def _types(config: Config) -> ConfigError | None:
     services: object = config.services  # built in Python, it may be anything
     if not isinstance(services, tuple):
         return ConfigError(f"it is {type(services).__name__}, not a tuple of services", where="$.services")
-    return invalid(msgspec.structs.replace(config, services=()), Config, "$")
+    wrong = invalid(msgspec.structs.replace(config, services=()), Config, "$")
+    capacity: object = config.capacity
+    if wrong is None and not isinstance(capacity, Capacity):
+        return ConfigError(f"it is {type(capacity).__name__}, not a Capacity", where="$.capacity")
+    return wrong
 
 
 def _settings(config: Config) -> Iterable[EbpfMeshError]:

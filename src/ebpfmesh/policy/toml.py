@@ -24,7 +24,7 @@ def read(path: str | Path) -> Config:
     by `ebpfmesh.policy.check`.
     """
     try:
-        text = Path(path).read_bytes().decode()
+        text = Path(path).read_bytes().decode("utf-8-sig")  # some editors begin a file with a byte order mark
     except OSError as error:
         raise ConfigError(f"it cannot be read: {error.strerror}", where=str(path)) from error
     except UnicodeDecodeError as error:
