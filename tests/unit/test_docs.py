@@ -343,8 +343,9 @@ def test_a_number_in_the_readme_is_a_measured_one() -> None:
     if not shown:
         return
     bars = {bar["name"]: bar for bar in json.loads(results.read_text())}
-    for name, value, promised in shown:
+    for name, value, promised, holds in shown:
         found = bars[name]
+        assert holds == ("yes" if found["holds"] else "no"), f"{name}: {REMEDY}"
         assert promised == found["bar"], name
         assert float(value.split()[0]) == pytest.approx(found["value"], rel=0.5), f"{name}: {REMEDY}"
 
