@@ -74,7 +74,12 @@ def numbers() -> str:
     """What was promised, and what was measured, as the last committed run of `make bench` says."""
     bars = json.loads((ROOT / "bench" / "results" / "bars.json").read_text())
     rows = [
-        (one["name"], f"{one['value']:.3g} {one['unit']}".strip(), one["bar"], "yes" if one["holds"] else "no")
+        (
+            one["name"],
+            f"{one['value']:.3g} {one['unit']}".strip(),
+            one["bar"],
+            "yes" if one["holds"] else "no",
+        )
         for one in bars
     ]
     return _table(("measured", "value", "promised", "holds"), rows)

@@ -259,7 +259,7 @@ class Mesh:
         if len(put) == 1 and not gone and one_of_its_name:
             self._check_one(put[0])  # one of 10,000: the others were checked, and are indexed
         else:
-            check(config)
+            check(config, room=False)
         if any(isinstance(change, SettingChanged) for change in plan.changes):
             memory.check_budget(config)  # otherwise the maps, and what they take, stay as they are
 

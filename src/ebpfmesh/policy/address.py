@@ -104,7 +104,7 @@ def unusable(packed: bytes) -> str | None:
     return reason
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=4096)  # many backends, few ports
 def _port(text: str) -> int:
     # int() also takes " 80", "+80", "8_0" and digits of other scripts. 0 is no port.
     plain = text.isascii() and text.isdigit() and len(text) <= 5 and text[0] != "0"

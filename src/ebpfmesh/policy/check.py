@@ -24,16 +24,17 @@ _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _ROOTS = ("/", "/sys/fs/cgroup", "/sys/fs/cgroup/unified")
 
 
-def check(config: Config) -> None:
+def check(config: Config, *, room: bool = True) -> None:
     """Raise the first of `problems`, if there is one: a ConfigError, or a CapacityError."""
-    found = problems(config)
+    found = problems(config, room=room)
     if found:
         raise found[0]
 
 
-def problems(config: Config) -> list[EbpfMeshError]:
+def problems(config: Config, *, room: bool = True) -> list[EbpfMeshError]:
     """Everything that is wrong with ``config``, in order of the fields; empty when it can be applied.
 
+    Without ``room`` the capacities are not looked at: a running mesh has maps of a given size, and refuses by itself.
     What only the host knows (whether the cgroup is there, the kernel's abilities) is not looked at.
     """
     if wrong_type := _types(config):
@@ -65,7 +66,7 @@ def problems(config: Config) -> list[EbpfMeshError]:
     }
     for protocol in sorted(looping):
         found += _loops(config, protocol, owners, names)
-    if len(found) == before:
+    if room and len(found) == before:
         found += _room(config)
     return found
 

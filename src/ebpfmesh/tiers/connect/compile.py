@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from enum import Enum
+from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 from ebpfmesh.engine.balance import registry
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ebpfmesh.policy.model import Service
 
 
-class Reach(Enum):
+class Reach(StrEnum):
     """Which backends a socket can reach from the address it asked for."""
 
     V4 = "v4"
@@ -38,7 +38,7 @@ NO_SLOTS = CompiledTable(b"", 0, 0)
 
 def reaches(service: Service) -> set[Reach]:
     """The reaches that the service's addresses need a table for."""
-    needed = set()
+    needed: set[Reach] = set()
     for address in service.endpoints:
         if address.is_v4:
             needed.add(Reach.V4)
@@ -54,20 +54,22 @@ def tables(
 
     Errors: ConfigError, naming the balancer, if it fails or returns what the kernel cannot pick from.
     """
-    built: dict[tuple[int, ...], CompiledTable] = {}
+    of_v4 = [target for target in targets if target.identity.startswith(V4_MAPPED)]
+    if len(of_v4) == len(targets):
+        of_v4, of_v6 = targets, []
+    else:
+        of_v6 = (
+            [target for target in targets if not target.identity.startswith(V4_MAPPED)] if of_v4 else targets
+        )
+    reached = {Reach.V4: of_v4, Reach.V6: of_v6, Reach.DUAL: targets}
+    built: dict[int, CompiledTable] = {}
     result = {}
     for reach in reaches(service):
-        reached = targets
-        if reach is not Reach.DUAL:
-            reached = [
-                target for target in targets if target.identity.startswith(V4_MAPPED) == (reach is Reach.V4)
-            ]
-        key = tuple([target.id for target in reached])
-        if key not in built:
-            built[key] = _build(service, reached, previous(reach)) if reached else NO_SLOTS
-        result[reach] = built[key]
-    picks = {table.pick for table in built.values() if table.slots}
-    if len(picks) > 1:
+        those = reached[reach]
+        if id(those) not in built:  # reaches that find the same backends share their table
+            built[id(those)] = _build(service, those, previous(reach)) if those else NO_SLOTS
+        result[reach] = built[id(those)]
+    if len({table.pick for table in built.values() if table.slots}) > 1:
         raise ConfigError(
             "it wants different ways to pick for the families of one service",
             where=f"balancer {service.balance.name!r}",

@@ -5,8 +5,10 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from hashlib import blake2b
-from itertools import repeat
+from itertools import chain, repeat
+from struct import Struct
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -58,6 +60,7 @@ class Draft:
     changing: frozenset[int] = frozenset()
     """Indices of the installed services that the change puts or removes: their addresses may move."""
     backend_rows: list[tuple[bytes, bytes]] = field(default_factory=list)
+    """(keys, elements), of one backend or of all of a new service."""
     weights: list[tuple[int, int]] = field(default_factory=list)
     """(counter, weight) of the backends whose weight is another."""
     slot_writes: list[tuple[int, bytes]] = field(default_factory=list)
@@ -153,7 +156,7 @@ class Draft:
                 self.backend_rows.append((BACKEND_KEY.pack(new.index, one.id), row))
                 self.weights.append((one.counter, backend.weight))
             elif one.weight != backend.weight:
-                one = one._replace(weight=backend.weight)
+                one = msgspec.structs.replace(one, weight=backend.weight)
                 self.weights.append((one.counter, backend.weight))
             new.backends[endpoint] = one
         new.leaving = known
@@ -167,9 +170,14 @@ class Draft:
         weights = [backend.weight for backend in service.backends]
         new.backends = dict(zip(endpoints, map(InstalledBackend, ids, counters, weights), strict=True))
         packed, ports = [one.packed for one in endpoints], [one.port for one in endpoints]
-        rows = map(BACKEND.pack, packed, ports, counters)
+        keys, rows = _of_many(len(endpoints))
         self.weights += zip(counters, weights, strict=True)
-        self.backend_rows += zip(map(BACKEND_KEY.pack, repeat(new.index), ids), rows, strict=False)
+        self.backend_rows.append(
+            (
+                keys.pack(*chain.from_iterable(zip(repeat(new.index), ids))),
+                rows.pack(*chain.from_iterable(zip(packed, ports, counters, strict=True))),
+            )
+        )
         return ids
 
     def _take_counters(self, count: int) -> list[int]:
@@ -187,6 +195,8 @@ class Draft:
             if id(table) not in placed:
                 placed[id(table)] = self._place(table, before.values())
             new.extents[reach] = placed[id(table)]
+        if not before:
+            return
         kept = {extent.start for extent, _ in new.extents.values() if extent.elements}
         gone = {
             (one.start, one.elements) for one, _ in before.values() if one.elements and one.start not in kept
@@ -253,6 +263,13 @@ class Draft:
         number = ids.take()
         self._taken[kind].append(number)
         return number
+
+
+@lru_cache(maxsize=1024)
+def _of_many(count: int) -> tuple[Struct, Struct]:
+    """The layouts of ``count`` keys and elements of ``backends`` in a row: one call packs a whole service."""
+    key, row = BACKEND_KEY.format.lstrip("="), BACKEND.format.lstrip("=")
+    return Struct("=" + key * count), Struct("=" + row * count)
 
 
 def _record(service: Service, new: InstalledService, scope: int) -> bytes:

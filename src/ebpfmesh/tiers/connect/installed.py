@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from ebpfmesh.policy.address import Endpoint
 from ebpfmesh.tiers.connect.compile import Reach
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from ebpfmesh.tiers.connect.tables import Tables
 
 
-class InstalledBackend(NamedTuple):
+class InstalledBackend(msgspec.Struct, frozen=True, gc=False):
     """A backend's numbers: its id in slots, the element of its counters, and its weight for `status`."""
 
     id: int

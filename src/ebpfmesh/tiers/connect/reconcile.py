@@ -191,7 +191,12 @@ class Reconciler:
         tables.set_scoped(self._scoped)
         known = {BACKEND_KEY.pack(one.index, backend.id) for one in self._all() for backend in
                  (*one.backends.values(), *one.leaving.values())}  # fmt: skip
-        tables.delete("backends", [key for key, _ in draft.backend_rows if key not in known])
+        written = {
+            keys[start : start + BACKEND_KEY.size]
+            for keys, _ in draft.backend_rows
+            for start in range(0, len(keys), BACKEND_KEY.size)
+        }
+        tables.delete("backends", sorted(written - known))
         before = {
             name: self.installed.services.get(name) or self.installed.retired.get(name)
             for name in draft.records
