@@ -94,13 +94,15 @@ def dispatch(
         dual, single = extents[Reach.DUAL], extents[Reach.V6]
     else:
         dual = single = extents[Reach.V6]
-    flags = DispatchFlag.PRESENT
-    if service.on_error == "fail_open":
-        flags |= DispatchFlag.FAIL_OPEN
+    flags = _FLAGS[service.on_error]
     return DISPATCH.pack(
         index, dual[1] or single[1], service.balance.hash_key, flags, service.no_backend_errno,
         dual[0].start, dual[0].slots, single[0].start, single[0].slots,
     )  # fmt: skip
 
 
+_FLAGS = {
+    "fail_closed": int(DispatchFlag.PRESENT),
+    "fail_open": int(DispatchFlag.PRESENT | DispatchFlag.FAIL_OPEN),
+}
 TOMBSTONE = bytes(DISPATCH.size)

@@ -63,6 +63,8 @@ class Draft:
     """(keys, elements), of one backend or of all of a new service."""
     weights: list[tuple[int, int]] = field(default_factory=list)
     """(counter, weight) of the backends whose weight is another."""
+    weight_runs: list[tuple[int, array[int]]] = field(default_factory=list)
+    """(first counter, weights) of new services whose counters follow one another."""
     slot_writes: list[tuple[int, bytes]] = field(default_factory=list)
     versions: dict[int, bytes] = field(default_factory=dict)
     """Frontend -> its next dispatch."""
@@ -171,7 +173,10 @@ class Draft:
         new.backends = dict(zip(endpoints, map(InstalledBackend, ids, counters, weights), strict=True))
         packed, ports = [one.packed for one in endpoints], [one.port for one in endpoints]
         keys, rows = _of_many(len(endpoints))
-        self.weights += zip(counters, weights, strict=True)
+        if counters and counters[-1] - counters[0] == len(counters) - 1:
+            self.weight_runs.append((counters[0], array("Q", weights)))
+        else:
+            self.weights += zip(counters, weights, strict=True)
         self.backend_rows.append(
             (
                 keys.pack(*chain.from_iterable(zip(repeat(new.index), ids))),
@@ -279,7 +284,7 @@ def _record(service: Service, new: InstalledService, scope: int) -> bytes:
             f"the name of a balancer has at most {BALANCER_BYTES - 1} bytes",
             where=f"service {service.name}, balancer {service.balance.name!r}",
         )
-    flags = RecordFlag(0)
+    flags = 0
     if service.on_error == "fail_open":
         flags |= RecordFlag.FAIL_OPEN
     if service.removed_backends == "destroy":

@@ -164,6 +164,8 @@ class Reconciler:
             self._scoped += scoped
             tables.set_scoped(self._scoped)
         tables.set_weights(draft.weights)
+        for first, weights in draft.weight_runs:
+            tables.set_weight_run(first, weights)
         for frontend in draft.new_addresses.values():
             tables.reset(frontend)
         for frontend, dispatch in draft.versions.items():

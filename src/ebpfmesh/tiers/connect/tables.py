@@ -7,6 +7,7 @@ other. Arrays are written through a mapping; a word of 8 bytes is one store.
 from __future__ import annotations
 
 import os
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -151,6 +152,11 @@ class Tables:
         self._about("weights")
         for counter, weight in weights:
             self._weights[counter] = weight
+
+    def set_weight_run(self, first: int, weights: array[int]) -> None:
+        """Note the weights, ``array('Q')``, of backends whose counters follow one another from ``first`` on."""
+        self._about("weights")
+        self._weights[first : first + len(weights)] = memoryview(weights)
 
     def weight(self, counter: int) -> int:
         """A backend's weight, as noted."""
