@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 from ebpfmesh.engine.balance import registry
 from ebpfmesh.engine.balance.table import Table, Target
 from ebpfmesh.errors import ConfigError
 from ebpfmesh.policy.address import V4_MAPPED, Endpoint
+from ebpfmesh.policy.reach import Reach, reaches
 from ebpfmesh.tiers.connect.wire import DISPATCH, DispatchFlag, Extent
 
 if TYPE_CHECKING:
     from ebpfmesh.policy.model import Service
-
-
-class Reach(StrEnum):
-    """Which backends a socket can reach from the address it asked for."""
-
-    V4 = "v4"
-    V6 = "v6"
-    DUAL = "dual"
-    """A TCP socket asked for an IPv6 address reaches IPv4 too, by v4-mapped addresses, unless IPV6_V6ONLY."""
 
 
 class CompiledTable(NamedTuple):
@@ -34,17 +25,6 @@ class CompiledTable(NamedTuple):
 
 
 NO_SLOTS = CompiledTable(b"", 0, 0)
-
-
-def reaches(service: Service) -> set[Reach]:
-    """The reaches that the service's addresses need a table for."""
-    needed: set[Reach] = set()
-    for address in service.endpoints:
-        if address.is_v4:
-            needed.add(Reach.V4)
-        else:
-            needed |= {Reach.V6, Reach.DUAL} if service.protocol == "tcp" else {Reach.V6}
-    return needed
 
 
 def tables(
@@ -64,7 +44,7 @@ def tables(
     reached = {Reach.V4: of_v4, Reach.V6: of_v6, Reach.DUAL: targets}
     built: dict[int, CompiledTable] = {}
     result = {}
-    for reach in reaches(service):
+    for reach in {one for address in service.endpoints for one in reaches(address, service.protocol)}:
         those = reached[reach]
         if id(those) not in built:  # reaches that find the same backends share their table
             built[id(those)] = _build(service, those, previous(reach)) if those else NO_SLOTS

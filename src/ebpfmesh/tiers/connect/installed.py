@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ebpfmesh.policy.address import Endpoint
-from ebpfmesh.tiers.connect.compile import Reach
+from ebpfmesh.policy.reach import Reach
 from ebpfmesh.tiers.connect.extents import Extents
 from ebpfmesh.tiers.connect.ids import Ids
 from ebpfmesh.tiers.connect.wire import (
