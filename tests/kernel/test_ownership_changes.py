@@ -283,7 +283,11 @@ def test_a_cgroup_may_be_named_below_the_mount(cgroup: PrivateCgroup, root: Path
 
 def test_without_privileges_the_error_is_ours_and_says_what_to_do(cgroup: PrivateCgroup, bpffs: Path) -> None:
     script = (
-        "import sys, os\nfrom ebpfmesh.ownership import Ownership\nfrom ebpfmesh.errors import EbpfMeshError\n"
+        "import importlib, os, pkgutil, sys\nimport ebpfmesh\n"
+        # all of it now: the tree may lie where nobody else may read
+        "for module in pkgutil.walk_packages(ebpfmesh.__path__, 'ebpfmesh.'):\n"
+        "  module.name.endswith('__main__') or importlib.import_module(module.name)\n"
+        "from ebpfmesh.ownership import Ownership\nfrom ebpfmesh.errors import EbpfMeshError\n"
         "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
         "try:\n  Ownership.acquire('demo', cgroup=sys.argv[1], run_root='/run/ebpfmesh-nobody', bpffs=sys.argv[2])\n"
         "except EbpfMeshError as error:\n  print(error)"
