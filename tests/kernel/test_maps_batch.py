@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from array import array
 
 import pytest
@@ -19,18 +18,11 @@ COUNT = 100_000
 
 
 @pytest.mark.parametrize("kind", [MapType.HASH, MapType.ARRAY])
-def test_a_hundred_thousand_elements_take_less_than_a_tenth_of_a_second(kind: MapType) -> None:
+def test_a_hundred_thousand_elements_are_written_and_read_in_batches(kind: MapType) -> None:
     keys, values = array("I", range(COUNT)), array("Q", range(COUNT))
     with maps.create(kind, key=U32, value=U64, max_entries=COUNT, name="many") as made:
-        best = {"update": 9.0, "lookup": 9.0}
-        for _ in range(5):  # the machine is shared: our own time on the CPU, and the best of five
-            start = time.thread_time()
-            made.update_batch_raw(keys, values)
-            middle = time.thread_time()
-            found = made.lookup_batch_raw()
-            best["update"] = min(best["update"], middle - start)
-            best["lookup"] = min(best["lookup"], time.thread_time() - middle)
-        assert max(best.values()) < 0.1, best
+        made.update_batch_raw(keys, values)
+        found = made.lookup_batch_raw()
         read = dict(zip(array("I", found[0]), array("Q", found[1]), strict=True))
         assert read == {key: key for key in range(COUNT)}
 

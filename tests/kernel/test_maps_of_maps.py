@@ -79,7 +79,7 @@ def test_a_batch_of_swaps_waits_once_for_the_programs(loaded: Objects) -> None:
         tables.update_batch(range(100), inner)
         start = time.perf_counter()
         tables.update_batch(range(100), inner[::-1])
-        assert time.perf_counter() - start < 0.4  # one by one takes 0.8 to 1 s
+        assert time.perf_counter() - start < 0.7  # one by one takes 0.8 to 1 s, in one call 10 to 20 ms
         assert dict(tables.items()) == {key: each.id for key, each in enumerate(inner[::-1])}
     finally:
         for each in inner:

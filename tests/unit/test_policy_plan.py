@@ -258,7 +258,7 @@ def test_unchanged_services_cost_next_to_nothing() -> None:
     for new, changes in ((mesh(*services), 0), (old.with_service(Service("s5000")), 1), (changed, 2)):
         best = min(_seconds(old, new, changes) for _ in range(5))
         # 3 ms is the bar where nothing changes, measured by the bench; more here, where other work may be going on.
-        assert best < (0.006 if changes < 2 else 0.03)
+        assert best < (0.02 if changes < 2 else 0.1)
 
 
 def _seconds(old: Config, new: Config, changes: int) -> float:
