@@ -56,8 +56,6 @@ class ConnectTier:
         self._unsettled: set[str] = set()
         """Services that may have backends that left and sockets that are not destroyed yet."""
         self._recount_at = 0.0
-        self.notices: list[str] = []
-        """What could not be done, in plain sentences."""
         self.tables = Tables(objects.maps)
         self.installed = Installed(self.tables)
         self.reconciler = Reconciler(self.tables, self.installed, self._scope)
@@ -125,7 +123,7 @@ class ConnectTier:
     def settle(self) -> None:
         """Destroy the sockets of backends that left a service with ``removed_backends = "destroy"``.
 
-        The change is in force, whatever comes of this: what could not be destroyed is said in ``notices``, and tried again
+        The change is in force, whatever comes of this: what could not be destroyed is said in the notices, and tried again
         after the next change.
         """
         departed = {
@@ -143,7 +141,7 @@ class ConnectTier:
                         remedy="their network namespace cannot be entered: it needs CAP_SYS_ADMIN and a process in it",
                     )
         except (KernelError, CapabilityError, HostError) as error:
-            self.notices.append(str(error))
+            self.ownership.notices.append(str(error))
         else:
             self._unsettled.clear()
 
