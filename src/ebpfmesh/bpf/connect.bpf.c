@@ -6,15 +6,13 @@
  * (bpf_set_retval, commit b44123b4a3dc). */
 #include "ebpfmesh/connection.h"
 #include "ebpfmesh/datagram.h"
+#include "ebpfmesh/listing.h"
 #include "ebpfmesh/pick.h"
 #include "ebpfmesh/service.h"
 
 #define PASS 1
 #define REFUSE 0
 
-#define IPPROTO_TCP 6
-#define IPPROTO_UDP 17
-#define IPPROTO_MPTCP 262
 #define SOCK_STREAM 1
 #define ENOMEM 12
 
@@ -456,22 +454,6 @@ int released(struct bpf_sock *ctx)
 	return PASS;
 }
 
-/* One line of the socket listing: what SOCK_DESTROY needs to name this socket and no other. */
-struct listed_socket {
-	__u64 cookie;
-	__u64 namespace;
-	__u64 state;
-	__u32 service;
-	__u32 id;
-	__u32 counter;
-	__u16 family;
-	__u16 protocol;
-	__u32 device; /* SO_BINDTODEVICE: the kernel finds such a socket by its interface only */
-	__u32 padding;
-	struct endpoint source;
-	struct endpoint destination;
-};
-
 SEC("?iter/bpf_sk_storage_map")
 int list_sockets(struct bpf_iter__bpf_sk_storage_map *ctx)
 {
@@ -481,29 +463,7 @@ int list_sockets(struct bpf_iter__bpf_sk_storage_map *ctx)
 
 	if (!sk || !connection || connection->state == CONNECTION_NONE)
 		return 0;
-	line.cookie = bpf_get_socket_cookie(sk);
-	line.namespace = sk->__sk_common.skc_net.net->net_cookie;
-	line.state = connection->state;
-	/* UDP's connect() is under way, or the socket was disconnected, which no hook sees */
-	if (sk->sk_protocol == IPPROTO_UDP && sk->__sk_common.skc_state != BPF_TCP_ESTABLISHED)
-		line.state = CONNECTION_PICKED;
-	line.service = connection->service;
-	line.id = connection->id;
-	line.counter = connection->counter;
-	line.family = sk->__sk_common.skc_family;
-	line.protocol = sk->sk_protocol;
-	line.device = sk->__sk_common.skc_bound_dev_if;
-	line.source.port = sk->__sk_common.skc_num;
-	if (line.family == AF_INET) {
-		line.source.address[2] = MAPPED_PREFIX;
-		line.source.address[3] = sk->__sk_common.skc_rcv_saddr;
-	} else {
-		line.source.address[0] = sk->__sk_common.skc_v6_rcv_saddr.in6_u.u6_addr32[0];
-		line.source.address[1] = sk->__sk_common.skc_v6_rcv_saddr.in6_u.u6_addr32[1];
-		line.source.address[2] = sk->__sk_common.skc_v6_rcv_saddr.in6_u.u6_addr32[2];
-		line.source.address[3] = sk->__sk_common.skc_v6_rcv_saddr.in6_u.u6_addr32[3];
-	}
-	line.destination = connection->backend;
+	describe_socket(sk, connection, &line);
 	bpf_seq_write(ctx->meta->seq, &line, sizeof(line));
 	return 0;
 }

@@ -2,6 +2,7 @@
 
 ``wire`` is the layout it shares with ``bpf/connect.bpf.c``; ``compile`` turns a service of the model into frontends
 and slot tables; ``ids`` and ``extents`` give out numbers; ``tables`` is the only writer of the kernel's maps;
-``installed`` reads them back; ``reconcile`` applies a change so that nobody sees half of it; ``tier`` loads,
-attaches and takes over; ``sockets`` lists and destroys; ``status`` reports.
+``installed`` reads them back; ``draft`` works a change out and ``reconcile`` applies it so that nobody sees half of it;
+``attaching`` brings the programs to their hooks; ``tier`` loads, composes these and takes over; ``sockets`` lists and
+destroys; ``memory`` estimates, ``needs`` names the features, ``status`` reports.
 """

@@ -33,6 +33,7 @@ class Applied:
     """Services written or removed; those that were already so are not counted."""
     frontends: int
     generation: int
+    """What is in force now; a change of one frontend does not raise it."""
     departed: tuple[tuple[int, int], ...]
     """(service index, backend id) of the backends that left."""
 

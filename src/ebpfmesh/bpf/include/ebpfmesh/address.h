@@ -10,6 +10,9 @@
 
 #define AF_INET 2
 #define AF_INET6 10
+#define IPPROTO_TCP 6
+#define IPPROTO_UDP 17
+#define IPPROTO_MPTCP 262
 #define MAPPED_PREFIX bpf_htonl(0x0000ffff)
 
 struct endpoint {
