@@ -6,6 +6,8 @@ An error says *what* went wrong, *where* (a path such as ``$.services[2].port``,
     EbpfMeshError
     ├── ConfigError              the configuration or model is wrong          ($.services[2].port)
     ├── SpecError                an object file cannot be read or lacks what was asked for
+    ├── ParseError               bytes that break their protocol; .protocol, .direction, .position, .code, .reason
+    ├── ParserFaultError         a parser broke its own contract, or raised; .parser
     ├── HostError                the host lacks something: package, mount, file, interface
     ├── CapabilityError          the process lacks a capability (a PermissionError too)
     ├── NotSupportedError        this kernel or hook cannot do it, and a probe says so
@@ -49,6 +51,30 @@ class ConfigError(EbpfMeshError):
 
 class SpecError(EbpfMeshError):
     """An object file cannot be read, or does not hold what was asked for."""
+
+
+class ParseError(EbpfMeshError):
+    """Bytes of a connection break their protocol: the one error that a parser's connection raises.
+
+    ``position`` counts the bytes of the direction (0 is its first); ``code`` is the protocol's number of what is wrong
+    and ``reason`` its name.
+    """
+
+    def __init__(self, protocol: str, direction: str, position: int, code: int, reason: str) -> None:
+        self.protocol, self.direction, self.position = protocol, direction, position
+        self.code, self.reason = code, reason
+        super().__init__(f"{reason.replace('_', ' ')}", where=f"{protocol} {direction} at byte {position}")
+
+    def __reduce__(self) -> tuple[type, tuple[str, str, int, int, str]]:
+        return type(self), (self.protocol, self.direction, self.position, self.code, self.reason)
+
+
+class ParserFaultError(EbpfMeshError):
+    """A parser broke its contract or raised something of its own; ``parser`` names it."""
+
+    def __init__(self, what: str, *, parser: str, where: str = "", remedy: str = "") -> None:
+        self.parser = parser
+        super().__init__(what, where=where or f"parser {parser}", remedy=remedy)
 
 
 class HostError(EbpfMeshError):
