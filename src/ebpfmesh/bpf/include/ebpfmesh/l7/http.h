@@ -75,4 +75,146 @@ enum http_connection {
 	HTTP_PERSISTS = 16,  /* the connection stays open after this message (RFC 9112 section 9.3) */
 };
 
+/* --- which header is which field -------------------------------------------------------------------------------------- */
+
+/* Headers that decide something but are no field by this number, and all that are none. Transfer-Encoding is found as
+ * HTTP_FRAMING, grpc-message as GRPC_STATUS_MESSAGE. */
+enum http_name {
+	HTTP_EXPECT = 32,
+	HTTP_TE = 33,
+	HTTP_KEEP_ALIVE_NAME = 34,
+	HTTP_PROXY_CONNECTION = 35,
+	HTTP_OTHER = 255,
+};
+
+/* The eight bytes of a text, as l7_load64 gives them; a shorter text is padded with zeroes, as in "host\0\0\0\0". */
+#define HTTP_WORD(text)                                                                                                \
+	((__u64)(__u8)(text)[0] | (__u64)(__u8)(text)[1] << 8 | (__u64)(__u8)(text)[2] << 16 |                         \
+	 (__u64)(__u8)(text)[3] << 24 | (__u64)(__u8)(text)[4] << 32 | (__u64)(__u8)(text)[5] << 40 |                  \
+	 (__u64)(__u8)(text)[6] << 48 | (__u64)(__u8)(text)[7] << 56)
+
+/* Of a word whose first n bytes count (n < 8, or all), those bytes. */
+L7_INLINE __u64 http_low_bytes(__u64 word, __u32 n)
+{
+	return n >= 8 ? word : word & ((1ull << (n * 8 & 63)) - 1);
+}
+
+/* A name of less than eight characters; the word holds nothing else. */
+L7_INLINE int http_field_of_short_name(__u64 word)
+{
+	if (word == HTTP_WORD("host\0\0\0\0"))
+		return HTTP_HOST;
+	if (word == HTTP_WORD("expect\0\0"))
+		return HTTP_EXPECT;
+	if (word == HTTP_WORD("upgrade\0"))
+		return HTTP_UPGRADE;
+	if (word == HTTP_WORD("te\0\0\0\0\0\0"))
+		return HTTP_TE;
+	if (word == HTTP_WORD(":path\0\0\0"))
+		return HTTP_TARGET;
+	if (word == HTTP_WORD(":method\0"))
+		return HTTP_METHOD;
+	if (word == HTTP_WORD(":scheme\0"))
+		return HTTP_SCHEME;
+	if (word == HTTP_WORD(":status\0"))
+		return HTTP_STATUS;
+	return HTTP_OTHER;
+}
+
+/* A name of 9 to 12 characters: its first eight and its last eight. */
+L7_INLINE int http_field_of_medium_name(__u32 length, __u64 first, __u64 last)
+{
+	if (length == 9 && first == HTTP_WORD(":protoco") && last == HTTP_WORD("protocol"))
+		return HTTP_PROTOCOL;
+	if (length == 10) {
+		if (first == HTTP_WORD("connecti") && last == HTTP_WORD("nnection"))
+			return HTTP_CONNECTION;
+		if (first == HTTP_WORD("user-age") && last == HTTP_WORD("er-agent"))
+			return HTTP_USER_AGENT;
+		if (first == HTTP_WORD(":authori") && last == HTTP_WORD("uthority"))
+			return HTTP_HOST;
+		if (first == HTTP_WORD("keep-ali") && last == HTTP_WORD("ep-alive"))
+			return HTTP_KEEP_ALIVE_NAME;
+	}
+	if (length == 11) {
+		if (first == HTTP_WORD("tracepar") && last == HTTP_WORD("ceparent"))
+			return HTTP_TRACEPARENT;
+		if (first == HTTP_WORD("grpc-sta") && last == HTTP_WORD("c-status"))
+			return GRPC_STATUS;
+	}
+	if (length == 12) {
+		if (first == HTTP_WORD("content-") && last == HTTP_WORD("ent-type"))
+			return HTTP_CONTENT_TYPE;
+		if (first == HTTP_WORD("grpc-tim") && last == HTTP_WORD("-timeout"))
+			return GRPC_TIMEOUT;
+		if (first == HTTP_WORD("grpc-mes") && last == HTTP_WORD("-message"))
+			return GRPC_STATUS_MESSAGE;
+	}
+	return HTTP_OTHER;
+}
+
+/* A name of 13 to 17 characters: its first eight, its last eight, and the character between them. */
+L7_INLINE int http_field_of_long_name(__u32 length, __u64 first, __u64 last, __u8 ninth)
+{
+	if (length == 13) {
+		if (first == HTTP_WORD("authoriz") && last == HTTP_WORD("rization"))
+			return HTTP_AUTHORIZATION;
+		if (first == HTTP_WORD("grpc-enc") && last == HTTP_WORD("encoding"))
+			return GRPC_ENCODING;
+	}
+	if (length == 14 && first == HTTP_WORD("content-") && last == HTTP_WORD("t-length"))
+		return HTTP_CONTENT_LENGTH;
+	if (length == 16 && first == HTTP_WORD("proxy-co") && last == HTTP_WORD("nnection"))
+		return HTTP_PROXY_CONNECTION;
+	if (length == 17 && first == HTTP_WORD("transfer") && last == HTTP_WORD("encoding") && ninth == '-')
+		return HTTP_FRAMING;
+	return HTTP_OTHER;
+}
+
+/* A name that the user registered, if it is one: all eight are compared with the same five words of text. */
+L7_INLINE int http_registered_name(const struct l7_config *config, const __u8 *name, __u32 length)
+{
+	__u64 a = http_low_bytes(l7_load64(name), length);
+	__u64 b = length > 8 ? http_low_bytes(l7_load64(name + 8), length - 8) : 0;
+	__u64 c = length > 16 ? http_low_bytes(l7_load64(name + 16), length - 16) : 0;
+	__u64 d = length > 24 ? http_low_bytes(l7_load64(name + 24), length - 24) : 0;
+	__u64 e = length > 32 ? http_low_bytes(l7_load64(name + 32), length - 32) : 0;
+
+	for (__u32 i = 0; i < L7_NAMES; i++) {
+		const struct l7_name *known = &config->names[i];
+
+		if (known->length == length && !((l7_load64(known->text) ^ a) | (l7_load64(known->text + 8) ^ b) |
+						 (l7_load64(known->text + 16) ^ c) | (l7_load64(known->text + 24) ^ d) |
+						 (l7_load64(known->text + 32) ^ e)))
+			return HTTP_REGISTERED + i;
+	}
+	return HTTP_OTHER;
+}
+
+/* The field (enum http_field), or enum http_name, of the header whose name, in lower case, lies in the record's text at an
+ * offset. A name that is both a field and registered is the field: registering it changes nothing. */
+L7_GLOBAL __attribute__((unused)) int http_field_of_name(struct l7_config *config, struct l7_record *record, __u32 at,
+							 __u32 length)
+{
+	const __u8 *name;
+	__u64 first;
+	int field = HTTP_OTHER;
+
+	if (!config || !record || !length || length > L7_NAME_LENGTH)
+		return HTTP_OTHER;
+	name = record->text + L7_INDEX(at, L7_TEXT);
+	first = l7_load64(name);
+	if (length < 8) {
+		field = http_field_of_short_name(http_low_bytes(first, length));
+	} else if (length > 8 && length <= 17) {
+		__u64 last = l7_load64(record->text + L7_INDEX(at + length - 8, L7_TEXT));
+
+		field = length <= 12 ? http_field_of_medium_name(length, first, last) :
+				       http_field_of_long_name(length, first, last, name[8]);
+	}
+	if (field == HTTP_OTHER && config->lengths >> length & 1)
+		field = http_registered_name(config, name, length);
+	return field;
+}
+
 #endif
