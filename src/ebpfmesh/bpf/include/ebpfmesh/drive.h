@@ -52,7 +52,7 @@ L7_INLINE int l7_advance(struct l7_flow *flow, struct l7_window *window, int op,
 {
 	__u64 shown = window->end - window->start;
 
-	if (op >= L7_PASS && op <= L7_REPLY && !record->count && !record->kind && !(record->flags & L7_TO_END))
+	if (shown && op >= L7_PASS && op <= L7_REPLY && !record->count && !record->kind && !(record->flags & L7_TO_END))
 		op = l7_error(record, L7_BAD_CALL, window->start);
 	if (op < L7_MORE || op > L7_ERROR)
 		op = l7_error(record, L7_BAD_CALL, window->start);
@@ -70,6 +70,23 @@ L7_INLINE int l7_advance(struct l7_flow *flow, struct l7_window *window, int op,
 	window->start += shown;
 	flow->position += shown;
 	return op;
+}
+
+/* The end of a direction, once its bytes were shown or went unseen. 1: the core is to be shown it now, as an empty window with
+ * L7_END_OF_STREAM; it never comes together with bytes, so that where a stream was split makes no difference. -1: the stream
+ * ended inside a count, which no core can see: an ERROR that is told of this record. 0: it was told before, or nobody asks. */
+L7_INLINE int l7_end(struct l7_flow *flow, struct l7_record *record)
+{
+	if (flow->ended || l7_is_final(flow))
+		return 0;
+	flow->ended = 1;
+	if (flow->remaining && flow->remaining != L7_TO_THE_END) {
+		L7_RESET(record);
+		flow->op = l7_error(record, L7_INCOMPLETE, 0);
+		return -1;
+	}
+	flow->remaining = 0;
+	return 1;
 }
 
 /* What is told of one call that is worth telling: this, the values of the present fields in the order of their numbers, the
@@ -91,6 +108,12 @@ struct l7_event {
 	__u32 truncated;
 	__u32 used;
 };
+
+/* The fields that an event carries, and with them the text: none where only payload passes, or ends. */
+L7_INLINE __u32 l7_told_fields(int op, const struct l7_record *record)
+{
+	return record->kind || op == L7_REPLY ? record->present : 0;
+}
 
 L7_INLINE int l7_is_told(int op, const struct l7_record *record)
 {
