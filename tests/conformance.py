@@ -1,6 +1,6 @@
 """Reading the conformance data: cases that other projects wrote, kept outside of this tree.
 
-They lie in ``../shared/conformance`` beside this tree, or where the environment variable ``EBPFMESH_CONFORMANCE`` points. They
+They lie in ``../shared/conformance`` beside this tree, or where ``EBPFMESH_CONFORMANCE`` points. They
 are not a part of the project, so a clone by itself does not have them: what reads them is skipped, and says why.
 
     http1/requests.json         a list of cases; ``input`` is base64, ``expect`` a list of events without offsets
