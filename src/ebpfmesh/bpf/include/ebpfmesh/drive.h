@@ -13,8 +13,11 @@ struct l7_flow {
 	__u64 gap;	 /* bytes lost since the last window */
 	__u8 op;	 /* what was answered last. ESCALATE and ERROR are final: nothing is shown any more */
 	__u8 ended;
-	__u8 reserved[6];
+	__u8 idle; /* answers in succession that moved nothing */
+	__u8 reserved[5];
 };
+
+#define L7_IDLE 16 /* so many, and the core is at fault */
 
 #define L7_TO_THE_END (~0ull)
 
@@ -47,14 +50,15 @@ L7_INLINE void l7_lost(struct l7_flow *flow, __u64 bytes)
 
 /* Carries out the answer of one call: moves window->start and the flow on. Afterwards the core is called again as long as
  * window->start < window->end and the flow is not final. An answer that neither moves nor tells anything becomes an error,
- * or a driver would call for ever. */
+ * and so do many that only tell, or a driver would call for ever. */
 L7_INLINE int l7_advance(struct l7_flow *flow, struct l7_window *window, int op, struct l7_record *record)
 {
 	__u64 shown = window->end - window->start;
 
 	if (shown && op >= L7_PASS && op <= L7_REPLY && !record->count && !record->kind && !(record->flags & L7_TO_END))
 		op = l7_error(record, L7_BAD_CALL, window->start);
-	if (op < L7_MORE || op > L7_ERROR)
+	flow->idle = !record->count && !(record->flags & L7_TO_END) && op != L7_MORE ? flow->idle + 1 : 0;
+	if (op < L7_MORE || op > L7_ERROR || flow->idle > L7_IDLE)
 		op = l7_error(record, L7_BAD_CALL, window->start);
 	flow->op = op;
 	window->gap = 0;
