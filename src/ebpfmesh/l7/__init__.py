@@ -1,0 +1,1 @@
+"""Parsers of application protocols: bytes in, typed events out. Pure: no sockets, no kernel."""
