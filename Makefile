@@ -9,7 +9,7 @@ PY     := $(VENV)/bin/python
 STAMPS := build/stamps
 PYTEST_ARGS ?=
 
-SOURCES := $(shell find src build_tools -type f -not -name '*.pyc' -not -name '*.o' -not -name '_libbpf.py' 2>/dev/null)
+SOURCES := $(shell find src build_tools -type f -not -name '*.pyc' -not -name '*.o' -not -name '_libbpf.py' -not -name '_native.py' -not -name '*.so' 2>/dev/null)
 
 .PHONY: help demo test bench lint build objects qemu clean
 
@@ -40,12 +40,13 @@ qemu: $(STAMPS)/packages-qemu $(STAMPS)/venv-qemu objects ## run the attach test
 	@tests/qemu/run $(ARGS)
 
 clean: ## remove everything that was built, .venv included
-	rm -rf build dist $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis src/ebpfmesh/lowlevel/_libbpf.py
+	rm -rf build dist $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis src/ebpfmesh/lowlevel/_libbpf.py src/ebpfmesh/l7/_native.py src/ebpfmesh/bpf/native/*.so
 	find . -name .git -prune -o \( -name '*.bpf.o' -o -name '__pycache__' \) -print0 | xargs -0 rm -rf
 
 objects: $(STAMPS)/packages-build $(STAMPS)/venv-run
 	@$(PY) build_tools/bpf_objects.py
-	@$(PY) build_tools/cffi_module.py src/ebpfmesh/lowlevel >/dev/null
+	@$(PY) build_tools/cffi_module.py src/ebpfmesh >/dev/null
+	@$(PY) build_tools/native_library.py --keep-going
 
 dist/.built: $(STAMPS)/packages-build $(STAMPS)/venv-build $(SOURCES) pyproject.toml hatch_build.py
 	rm -rf dist

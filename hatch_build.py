@@ -30,7 +30,7 @@ class Build(BuildHookInterface[Any]):
         if self.target_name != "wheel":
             return
         bpf_objects = _tool("bpf_objects")
-        _tool("cffi_module").generate(ROOT / "src/ebpfmesh/lowlevel")
+        _tool("cffi_module").generate(ROOT / "src/ebpfmesh")
         try:
             bpf_objects.build(ROOT / "src/ebpfmesh/bpf", report=self.app.display_info)
         except bpf_objects.BuildError as error:

@@ -1,4 +1,7 @@
-"""Generates ``_libbpf.py``, cffi's out-of-line ABI module, from the declarations in ``libbpf.h`` and ``libc.h``."""
+"""Generates cffi's out-of-line ABI modules from the declarations that lie beside them.
+
+``lowlevel/_libbpf.py`` comes from ``libbpf.h`` and ``libc.h``, ``l7/_native.py`` from ``native.h``.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,24 @@ from pathlib import Path
 
 from cffi import FFI
 
+MODULES = {
+    "lowlevel/_libbpf.py": ("libbpf.h", "libc.h"),
+    "l7/_native.py": ("native.h",),
+}
 
-def generate(lowlevel: Path) -> Path:
-    """Write ``lowlevel/_libbpf.py`` if its declarations changed; returns its path."""
-    ffi = FFI()
-    for header in ("libbpf.h", "libc.h"):
-        ffi.cdef((lowlevel / header).read_text())
-    ffi.set_source("ebpfmesh.lowlevel._libbpf", None)
-    target = lowlevel / "_libbpf.py"
-    ffi.emit_python_code(str(target))
-    return target
+
+def generate(package: Path) -> list[Path]:
+    """Write every module below ``package`` whose declarations changed; returns their paths."""
+    made = []
+    for name, headers in MODULES.items():
+        target = package / name
+        ffi = FFI()
+        for header in headers:
+            ffi.cdef((target.parent / header).read_text())
+        ffi.set_source(f"ebpfmesh.{name.removesuffix('.py').replace('/', '.')}", None)
+        ffi.emit_python_code(str(target))
+        made.append(target)
+    return made
 
 
 if __name__ == "__main__":
