@@ -24,7 +24,7 @@ try:
 except ModuleNotFoundError as error:  # a source tree that was never built
     raise HostError("ebpfmesh was not built", remedy="run `make objects`, or `pip install .`") from error
 
-__all__ = ["LIBRARY", "Core", "NativeConnection", "builtin", "builtins", "load"]
+__all__ = ["LIBRARY", "Core", "NativeConnection", "builtin", "load"]
 
 LIBRARY = Path(__file__).parents[1] / "bpf/native/libebpfmesh_l7.so"
 """The library of the built-in cores, and of what drives a core."""
@@ -90,7 +90,8 @@ class NativeConnection:
         self._connection = ffi.gc(connection, library.l7_close)
         self._feed = library.l7_feed
         self._lock = threading.Lock()
-        self._room, self._view = 0, b""
+        self._room = 0
+        self._view: Any = b""
 
     def feed(self, direction: int, data: Bytes, *, end: bool = False) -> list[RawEvent]:
         """Give it the next bytes of a direction, and with ``end`` its end; what the core tells, in order.
@@ -107,14 +108,15 @@ class NativeConnection:
             length = self._feed(self._connection, direction, data, len(data), end)
             if length > self._room or length < 0:
                 self._look(length)
-            return self._view[:length]
+            told: bytes = self._view[:length]
+            return told
 
     def _told_in_pieces(self, direction: int, data: Bytes, end: bool) -> bytes:
         told = []
-        with self._lock, memoryview(data) as view, view.cast("B") as data:
-            for at in range(0, len(data) or 1, _PIECE):
-                piece = data[at : at + _PIECE]
-                last = at + _PIECE >= len(data)
+        with self._lock, memoryview(data) as view, view.cast("B") as octets:
+            for at in range(0, len(octets) or 1, _PIECE):
+                piece = octets[at : at + _PIECE]
+                last = at + _PIECE >= len(octets)
                 length = self._feed(
                     self._connection, direction, ffi.from_buffer(piece), len(piece), end and last
                 )
@@ -217,8 +219,8 @@ def _opened(path: Path) -> Any:
 def _reason(path: Path) -> str:
     """What dlerror(3) says, without the name of the file, which the error has already."""
     told = _lib().dlerror()
-    text = ffi.string(told).decode("utf-8", "replace") if told else "it cannot be loaded"
-    return str(text).removeprefix(f"{path}: ")
+    text: bytes = ffi.string(told) if told else b"it cannot be loaded"
+    return text.decode("utf-8", "replace").removeprefix(f"{path}: ")
 
 
 @cache
