@@ -6,6 +6,15 @@
 
 #include "../../parser.h"
 
+#ifdef __clang__
+#define HPACK_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define HPACK_UNROLL _Pragma("GCC unroll 16")
+#endif
+
+/* A value that the compiler knows nothing of. */
+#define HPACK_OPAQUE(value) asm volatile("" : "+r"(value))
+
 /* Room for the dynamic table, a power of two. How much of it is used is config.table_limit, so that both builds answer alike.
  * With 0 nothing is remembered: each block must stand for itself. */
 #ifndef HPACK_CAPACITY
@@ -65,7 +74,8 @@ struct hpack_table {
 	__u32 inserted;	 /* entries ever: the newest is entries[inserted - 1] */
 	__u32 next;	 /* chunk of the ring where the next entry begins */
 	__u32 forgotten; /* the sender's table holds entries older than these: it is larger than what is kept here */
-	__u32 reserved[7];
+	__u32 kept;	 /* of maximum, how much is kept here: config.table_limit, at most HPACK_CAPACITY */
+	__u32 reserved[6];
 	struct hpack_entry entries[HPACK_ENTRIES];
 	__u8 ring[HPACK_CAPACITY ? HPACK_CAPACITY : HPACK_CHUNK];
 };
