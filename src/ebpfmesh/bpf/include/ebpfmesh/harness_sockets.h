@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0 */
+/* The harness on real sockets: parses what enrolled sockets send (requests, by sk_msg) and receive (responses, by sk_skb),
+ * tells it through a ring, and passes every byte. Part of harness.h.
+ *
+ * One connection's state is not shared at the same time: sk_msg runs with the socket locked, and a segment that arrives
+ * meanwhile waits in the socket's backlog. Its window is per CPU and is: see scratch.h. */
+#ifndef EBPFMESH_HARNESS_SOCKETS_H
+#define EBPFMESH_HARNESS_SOCKETS_H
+
+#include "scratch.h"
+
+#define L7_RING (1 << 20)
+
+/* Which link a socket is. Both programs find these in their contexts. */
+struct l7_ports {
+	__u32 local;  /* in the machine's byte order */
+	__u32 remote; /* in the network's */
+};
+
+enum l7_counter {
+	L7_RUNS_MSG = 0,
+	L7_RUNS_SKB = 1,
+	L7_PULLED = 2,	       /* windows that were filled from a message */
+	L7_EMPTY_AT_FIRST = 3, /* messages of which nothing was visible before the pull */
+	L7_NOT_PULLED = 4,     /* windows that could not be filled: their bytes count as lost */
+	L7_NO_SCRATCH = 5,     /* messages that found every scratch taken: lost in the same way */
+	L7_RING_FULL = 6,      /* events that were not told */
+	L7_STRANGERS = 7,      /* messages of sockets that are no link */
+	L7_COUNTERS = 8,
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_SOCKMAP);
+	__uint(max_entries, L7_LINKS);
+	__type(key, __u32);
+	__type(value, __u64);
+} l7_sockets SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, L7_LINKS);
+	__type(key, struct l7_ports);
+	__type(value, __u32);
+} l7_ports SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, L7_RING);
+} l7_events SEC(".maps");
+
+L7_ARRAY(l7_counters, L7_COUNTERS, __u64);
+L7_SCRATCH(l7_scratch_msg)
+L7_SCRATCH(l7_scratch_skb)
+
+L7_INLINE void l7_count(__u32 counter)
+{
+	__u64 *value = bpf_map_lookup_elem(&l7_counters, &counter);
+
+	if (value)
+		__sync_fetch_and_add(value, 1);
+}
+
+/* One message or segment on its way through the core. */
+struct l7_passing {
+	void *context; /* struct sk_msg_md or __sk_buff */
+	struct l7_scratch *scratch;
+	__u32 link;
+	__u32 at; /* bytes that were shown or went unseen */
+	__u32 size;
+};
+
+/* The next bytes of a message: only its first element is visible, and of one that sendfile(), splice() or MSG_ZEROCOPY gave
+ * not even that; a pull makes the range asked for one piece. More than a page at a time would ask for a large allocation. */
+L7_INLINE int l7_fill_msg(struct sk_msg_md *msg, __u8 *to, __u32 at, __u32 length)
+{
+	void *data, *end;
+
+	if (bpf_msg_pull_data(msg, at, at + length, 0))
+		return -1;
+	data = msg->data;
+	end = msg->data_end;
+	/* a read behind the end would succeed, and show other memory */
+	if ((__u64)(end - data) < length)
+		return -1;
+	return bpf_probe_read_kernel(to, length, data);
+}
+
+L7_INLINE int l7_fill(struct l7_passing *passing, int sent, __u32 length)
+{
+	__u8 *to = passing->scratch->window.data;
+
+	barrier_var(length);
+	if (!length || length > L7_WINDOW)
+		return -1;
+	if (!sent)
+		return bpf_skb_load_bytes(passing->context, passing->at, to, length);
+	l7_count(L7_PULLED);
+	return l7_fill_msg(passing->context, to, passing->at, length);
+}
+
+L7_INLINE void l7_send(struct l7_passing *passing, struct l7_call *call, struct l7_record *record)
+{
+	struct l7_scratch *scratch = passing->scratch;
+	__u32 size = sizeof scratch->head + l7_tell(&scratch->told, call, &scratch->window, record);
+
+	scratch->head = passing->link;
+	barrier_var(size);
+	if (size > sizeof scratch->head + sizeof scratch->told)
+		return;
+	if (bpf_ringbuf_output(&l7_events, &scratch->head, size, 0))
+		l7_count(L7_RING_FULL);
+}
+
+/* One step: fills the window if all of it was parsed, and calls the core. */
+L7_INLINE long l7_pass_step(struct l7_passing *passing, int sent)
+{
+	struct l7_link *link = bpf_map_lookup_elem(&l7_links, &passing->link);
+	struct l7_config *config = l7_only(&l7_config);
+	struct l7_window *window = &passing->scratch->window;
+	__u8 direction = sent ? L7_REQUEST : L7_RESPONSE;
+	struct l7_record *record;
+	struct l7_call call;
+	struct l7_flow *flow;
+
+	if (!link || !config)
+		return 1;
+	flow = &link->flows[direction];
+	record = &link->records[direction];
+	if (window->start >= window->end) {
+		__u32 length;
+
+		passing->at += l7_unseen(flow, passing->size - passing->at);
+		if (passing->at >= passing->size)
+			return 1;
+		length = passing->size - passing->at;
+		if (length > L7_WINDOW)
+			length = L7_WINDOW;
+		if (l7_fill(passing, sent, length)) {
+			l7_count(L7_NOT_PULLED);
+			l7_lost(flow, length);
+			passing->at += length;
+			return 0;
+		}
+		passing->at += length;
+		l7_begin_window(window, flow, record, length, direction, 0);
+	}
+	call.position = flow->position;
+	call.start = window->start;
+	call.op = l7_parse(config, window, &link->state, passing->link, record);
+	call.op = l7_advance(flow, window, call.op, record);
+	if (l7_is_told(call.op, record))
+		l7_send(passing, &call, record);
+	return 0;
+}
+
+L7_CALLBACK long l7_sent_step(__u32 number, void *context)
+{
+	(void)number;
+	return l7_pass_step(context, 1);
+}
+
+L7_CALLBACK long l7_received_step(__u32 number, void *context)
+{
+	(void)number;
+	return l7_pass_step(context, 0);
+}
+
+/* 0 and passing filled in if the socket is a link, whose bytes can be parsed. */
+L7_INLINE int l7_prepare(struct l7_passing *passing, struct l7_ports *ports, int sent)
+{
+	__u32 *number = bpf_map_lookup_elem(&l7_ports, ports);
+	struct l7_link *link;
+
+	if (!number) {
+		l7_count(L7_STRANGERS);
+		return -1;
+	}
+	passing->link = *number;
+	passing->scratch = sent ? l7_scratch_msg_take() : l7_scratch_skb_take();
+	if (passing->scratch) {
+		passing->scratch->window.start = passing->scratch->window.end = 0;
+		return 0;
+	}
+	l7_count(L7_NO_SCRATCH);
+	link = bpf_map_lookup_elem(&l7_links, &passing->link);
+	if (link)
+		l7_lost(&link->flows[sent ? L7_REQUEST : L7_RESPONSE], passing->size);
+	return -1;
+}
+
+L7_INLINE void l7_message_sent(struct sk_msg_md *msg)
+{
+	struct l7_passing passing = { .context = msg, .size = msg->size };
+	struct l7_ports ports = { .local = msg->local_port, .remote = msg->remote_port };
+
+	l7_count(L7_RUNS_MSG);
+	if (msg->data == msg->data_end)
+		l7_count(L7_EMPTY_AT_FIRST);
+	if (l7_prepare(&passing, &ports, 1))
+		return;
+	bpf_loop(L7_STEPS, l7_sent_step, &passing, 0);
+	l7_give(passing.scratch);
+}
+
+L7_INLINE void l7_segment_received(struct __sk_buff *skb)
+{
+	struct l7_passing passing = { .context = skb, .size = skb->len };
+	struct l7_ports ports = { .local = skb->local_port, .remote = skb->remote_port };
+
+	l7_count(L7_RUNS_SKB);
+	if (l7_prepare(&passing, &ports, 0))
+		return;
+	bpf_loop(L7_STEPS, l7_received_step, &passing, 0);
+	l7_give(passing.scratch);
+}
+
+#endif
