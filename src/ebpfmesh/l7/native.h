@@ -32,10 +32,9 @@ void *l7_open(const struct l7_core *core, const char *config);
 void l7_reopen(void *connection, const char *config);
 void l7_close(void *connection);
 long l7_feed(void *connection, unsigned int direction, const char *data, unsigned long length, int end);
-void l7_miss(void *connection, unsigned int direction, unsigned long length);
+unsigned long l7_left(void *connection);
 const char *l7_events(void *connection);
-unsigned long l7_room(void *connection);
-void l7_shrink(void *connection);
+void l7_miss(void *connection, unsigned int direction, unsigned long length);
 const struct l7_flow *l7_flow_of(void *connection, unsigned int direction);
 int l7_detect(const struct l7_core *core, unsigned int direction, const char *data, unsigned long length);
 

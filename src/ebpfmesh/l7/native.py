@@ -4,20 +4,19 @@
     connection = core.connection(Config())
     connection.feed(REQUEST, b"GET / HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n")
 
-A connection may be used by several threads: its calls follow one another. Calls of different connections run at the
-same time, since the interpreter's lock is released meanwhile.
+A connection is for one thread at a time. Connections of different threads work at the same time, since the
+interpreter's lock is released while a core runs.
 """
 
 from __future__ import annotations
 
 import os
-import threading
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ebpfmesh.errors import ClosedError, HostError, SpecError
-from ebpfmesh.l7.contract import Bytes, Config, RawEvent, raw_events
+from ebpfmesh.errors import ClosedError, EbpfMeshError, HostError, SpecError
+from ebpfmesh.l7.contract import EVENT, FIELDS, Bytes, Config, RawEvent, raw_events
 
 try:
     from ebpfmesh.l7._native import ffi
@@ -29,10 +28,13 @@ __all__ = ["LIBRARY", "Core", "NativeConnection", "builtin", "load"]
 LIBRARY = Path(__file__).parents[1] / "bpf/native/libebpfmesh_l7.so"
 """The library of the built-in cores, and of what drives a core."""
 
-_ENDED = -2  # enum l7_feed_failure
-_NO_DETECTOR = -2
-_UNDECIDED = -1
-_PIECE = 1 << 16  # more is given in pieces, or the events of one call could take any amount of memory
+_BUSY, _ENDED = -1, -2  # enum l7_feed_failure
+_UNDECIDED, _NO_DETECTOR = -1, -2
+_ENOUGH = 65536  # L7_EVENTS_ENOUGH: with so many bytes of events, some of the input may not be parsed yet
+_EVENTS = _ENOUGH + EVENT.size + 8 * FIELDS + (1 << 16)  # bytes of the largest answer: L7_EVENT_ROOM more
+_SPARE = 64  # connections of a core that are kept for the next; making one costs the kernel some 10 us
+_SPARE_TABLES = 4096  # … unless it has large tables: clearing them costs more
+_DEFAULT = Config()
 _SIZES = ("window_size", "state_size", "config_size", "record_size")
 _REMEDY = "build it again with the installed version: ebpfmesh build-parser"
 
@@ -40,10 +42,12 @@ _REMEDY = "build it again with the installed version: ebpfmesh build-parser"
 class Core:
     """One ``l7_core_NAME`` of a library that is loaded. Make one with `builtin` or `load`."""
 
-    __slots__ = ("_core", "library", "name")
+    __slots__ = ("_config", "_core", "_spare", "library", "name")
 
     def __init__(self, name: str, library: Path, core: Any) -> None:
         self.name, self.library, self._core = name, library, core
+        self._config = (_DEFAULT, _DEFAULT.pack())
+        self._spare: list[Any] = []
 
     def __repr__(self) -> str:
         return f"Core({self.name!r}, library={str(self.library)!r})"
@@ -58,81 +62,104 @@ class Core:
         """Whether it can say if bytes are of its protocol."""
         return bool(self._core.detect)
 
-    def connection(self, config: Config | None = None) -> NativeConnection:
+    def connection(self, config: Config = _DEFAULT) -> NativeConnection:
         """A new connection; ``config.leniency_bits`` are what the core knows of leniencies.
 
         Errors: HostError if there is no memory for it.
         """
-        return NativeConnection(self, config or Config())
+        return NativeConnection(self, config)
 
     def detect(self, prefix: Bytes, direction: int) -> int | None:
         """How sure, from 0 to 100, the core is that a direction which begins with ``prefix`` is of its protocol.
 
         Only the first 4096 bytes are looked at. None: these are too few to say. A core without detector says 0.
         """
-        answer: int = _lib().l7_detect(self._core, direction, _pointer(prefix), len(prefix))
+        data = prefix if type(prefix) is bytes else bytes(memoryview(prefix)[:4096])
+        answer: int = _lib().l7_detect(self._core, direction, data, len(data))
         if answer == _UNDECIDED:
             return None
         return 0 if answer == _NO_DETECTOR else answer
+
+    def _open(self, config: Config) -> Any:
+        """A connection as C has it."""
+        known, packed = self._config
+        if config is not known:
+            packed = config.pack()
+            self._config = (config, packed)
+        try:
+            connection = self._spare.pop()
+        except IndexError:
+            connection = _lib().l7_open(self._core, packed)
+            if not connection:
+                raise HostError("no memory for a connection", where=f"parser {self.name}") from None
+            return connection
+        _lib().l7_reopen(connection, packed)
+        return connection
+
+    def _close(self, connection: Any) -> None:
+        """Keep it for the next one, or give it back."""
+        if len(self._spare) < _SPARE and self._core.tables_size <= _SPARE_TABLES:
+            self._spare.append(connection)
+        else:
+            _lib().l7_close(connection)
 
 
 class NativeConnection:
     """Both directions of one connection, driven over a core; see `Core.connection`."""
 
-    __slots__ = ("_connection", "_feed", "_lock", "_room", "_view", "core")
+    __slots__ = ("_busy", "_connection", "_events", "_feed", "core")
 
-    def __init__(self, core: Core, config: Config) -> None:
-        library = _lib()
-        connection = library.l7_open(core._core, config.pack())
-        if not connection:
-            raise HostError("no memory for a connection", where=f"parser {core.name}")
+    def __init__(self, core: Core, config: Config = _DEFAULT) -> None:
         self.core = core
-        self._connection = ffi.gc(connection, library.l7_close)
+        self._connection = core._open(config)
+        library = _lib()
         self._feed = library.l7_feed
-        self._lock = threading.Lock()
-        self._room = 0
-        self._view: Any = b""
+        self._events = ffi.buffer(library.l7_events(self._connection), _EVENTS)
+        self._busy = False
+
+    def __del__(self) -> None:
+        if hasattr(self, "_connection"):  # there was memory for it
+            self.core._close(self._connection)
 
     def feed(self, direction: int, data: Bytes, *, end: bool = False) -> list[RawEvent]:
         """Give it the next bytes of a direction, and with ``end`` its end; what the core tells, in order.
 
-        Errors: ClosedError for bytes after the end of their direction; HostError if there is no memory for the events.
+        Errors: ClosedError for bytes after the end of their direction; EbpfMeshError if another thread is in it.
         """
         return raw_events(self.told(direction, data, end=end))
 
     def told(self, direction: int, data: Bytes, *, end: bool = False) -> bytes:
         """As `feed`; the events as a stream of ``struct l7_event``, which `raw_events` reads."""
-        if type(data) is not bytes or len(data) > _PIECE:
-            return self._told_in_pieces(direction, data, end)
-        with self._lock:
-            length = self._feed(self._connection, direction, data, len(data), end)
-            if length > self._room or length < 0:
-                self._look(length)
-            told: bytes = self._view[:length]
+        if self._busy:
+            raise self._failure(_BUSY)
+        self._busy = True
+        try:
+            octets = data if type(data) is bytes else ffi.from_buffer(data)
+            length = self._feed(self._connection, direction, octets, len(octets), end)
+            if not 0 <= length < _ENOUGH:
+                return self._told_in_pieces(length, direction, ffi.from_buffer(data), end)
+            told: bytes = self._events[:length]
             return told
+        finally:
+            self._busy = False
 
-    def _told_in_pieces(self, direction: int, data: Bytes, end: bool) -> bytes:
+    def _told_in_pieces(self, length: int, direction: int, data: Any, end: bool) -> bytes:
+        """More than is told at once: ``length`` bytes of events are there, and of ``data`` some is left."""
         told = []
-        with self._lock, memoryview(data) as view, view.cast("B") as octets:
-            for at in range(0, len(octets) or 1, _PIECE):
-                piece = octets[at : at + _PIECE]
-                last = at + _PIECE >= len(octets)
-                length = self._feed(
-                    self._connection, direction, ffi.from_buffer(piece), len(piece), end and last
-                )
-                if length > self._room or length < 0:
-                    self._look(length)
-                told.append(self._view[:length])
-            _lib().l7_shrink(self._connection)
-            self._room = min(self._room, int(_lib().l7_room(self._connection)))
+        while length >= _ENOUGH:
+            told.append(self._events[:length])
+            left = _lib().l7_left(self._connection)
+            length = self._feed(self._connection, direction, data + (len(data) - left), left, end)
+        if length < 0:
+            raise self._failure(length)
+        told.append(self._events[:length])
         return b"".join(told)
 
     def lost(self, direction: int, count: int) -> None:
         """``count`` bytes of a direction are missing here: the capture did not see them."""
         if count < 0:
             raise ValueError(f"{count} bytes cannot be lost")
-        with self._lock:
-            _lib().l7_miss(self._connection, direction, count)
+        _lib().l7_miss(self._connection, direction, count)
 
     def position(self, direction: int) -> int:
         """How many bytes of a direction were given, or lost."""
@@ -142,14 +169,13 @@ class NativeConnection:
         """The last operation of a direction: a number of `contract.Op`."""
         return int(_lib().l7_flow_of(self._connection, direction).op)
 
-    def _look(self, length: int) -> None:
-        """The events moved, or there are none because of a failure."""
-        if length == _ENDED:
-            raise ClosedError("bytes after the end of their direction", where=f"parser {self.core.name}")
-        if length < 0:
-            raise HostError("no memory for the events", where=f"parser {self.core.name}")
-        self._room = int(_lib().l7_room(self._connection))
-        self._view = ffi.buffer(_lib().l7_events(self._connection), self._room)
+    def _failure(self, number: int) -> EbpfMeshError:
+        where = f"parser {self.core.name}"
+        if number == _ENDED:
+            return ClosedError("bytes after the end of their direction", where=where)
+        return EbpfMeshError(
+            "the connection is in use by another thread", where=where, remedy="use it from one at a time"
+        )
 
 
 # --- libraries --------------------------------------------------------------------------------------------------------
@@ -234,7 +260,3 @@ def _lib() -> Any:
             where=str(LIBRARY),
             remedy="run `make objects`, or install the wheel of this machine's architecture",
         ) from error
-
-
-def _pointer(data: Bytes) -> Any:
-    return data if type(data) is bytes else ffi.from_buffer(data)

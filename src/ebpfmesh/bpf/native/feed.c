@@ -8,23 +8,20 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#define EVENTS 2048	      /* bytes of room at first */
-#define EVENTS_KEPT (1 << 16) /* more than this is given back by l7_shrink() */
 #define PADDED(size) (((size) + 7ul) & ~7ul)
 
-/* Two records are 128 KiB of text that nearly never fills: the pages of a connection are the kernel's zeroes until they are
- * written, so it costs what its messages need. What every message touches stands in front. */
 struct l7_connection {
 	const struct l7_core *core;
-	__u8 *tables;
+	void *tables;
+	struct l7_window *window;
+	struct l7_record *records[2];
 	__u8 *events;
-	unsigned long room;
-	unsigned long used;
+	unsigned long used; /* bytes of events */
+	unsigned long left; /* bytes of the last feed that were not parsed */
+	int busy;
 	struct l7_flow flows[2];
 	struct l7_state state;
 	struct l7_config config;
-	struct l7_window window;
-	struct l7_record records[2];
 };
 
 const struct l7_core l7_sizes = {
@@ -37,44 +34,120 @@ const struct l7_core l7_sizes = {
 
 /* --- memory --------------------------------------------------------------------------------------------------------- */
 
-#ifdef __SANITIZE_ADDRESS__
-#define SANITIZED 1
-#elif defined(__has_feature)
+#if defined(__has_feature)
 #if __has_feature(address_sanitizer)
 #define SANITIZED 1
 #endif
+#elif defined(__SANITIZE_ADDRESS__)
+#define SANITIZED 1
 #endif
 
-/* Zeroes that take no memory until they are written; from the heap where a sanitizer watches over what lies around them. */
+#define EVENTS (L7_EVENTS_ENOUGH + L7_EVENT_ROOM)
+
+#ifdef SANITIZED
+
+/* Each part of a connection for itself, so that the sanitizer sees what goes beyond it. */
+static struct l7_connection *make(void)
+{
+	struct l7_connection *connection = calloc(1, sizeof *connection);
+
+	connection->window = calloc(1, sizeof(struct l7_window));
+	connection->records[0] = calloc(1, sizeof(struct l7_record));
+	connection->records[1] = calloc(1, sizeof(struct l7_record));
+	connection->events = calloc(1, EVENTS);
+	return connection;
+}
+
+static void destroy(struct l7_connection *connection)
+{
+	free(connection->window);
+	free(connection->records[0]);
+	free(connection->records[1]);
+	free(connection->events);
+	free(connection);
+}
+
+static void *make_tables(unsigned long size)
+{
+	return calloc(1, size);
+}
+
+static void destroy_tables(void *tables, unsigned long size)
+{
+	(void)size;
+	free(tables);
+}
+
+/* A core may load what lies behind the bytes of a window, and must not depend on it: it is something else each time. */
+static void spoil(struct l7_window *window)
+{
+	static __u8 filling;
+
+	memset(window->data + window->end, filling += 37, sizeof window->data - window->end);
+}
+
+#else
+
+/* The room for text and events is 270 KB, of which nearly all connections need a few. These pages are the kernel's zeroes
+ * until they are written, so a connection costs what its messages need; what every message touches comes first. */
+struct whole {
+	struct l7_connection connection;
+	struct l7_window window;
+	struct l7_record requests;
+	__u8 events[EVENTS];
+	struct l7_record responses;
+};
+
 static void *zeroes(unsigned long size)
 {
-#ifdef SANITIZED
-	return calloc(1, size);
-#else
 	void *made = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	return made == MAP_FAILED ? NULL : made;
-#endif
 }
 
-static void give_back(void *made, unsigned long size)
+static struct l7_connection *make(void)
 {
-#ifdef SANITIZED
-	(void)size;
-	free(made);
-#else
-	munmap(made, size);
-#endif
+	struct whole *whole = zeroes(sizeof *whole);
+
+	if (!whole)
+		return NULL;
+	whole->connection.window = &whole->window;
+	whole->connection.records[0] = &whole->requests;
+	whole->connection.records[1] = &whole->responses;
+	whole->connection.events = whole->events;
+	return &whole->connection;
 }
+
+static void destroy(struct l7_connection *connection)
+{
+	munmap(connection, sizeof(struct whole));
+}
+
+static void *make_tables(unsigned long size)
+{
+	return zeroes(size);
+}
+
+static void destroy_tables(void *tables, unsigned long size)
+{
+	munmap(tables, size);
+}
+
+static void spoil(struct l7_window *window)
+{
+	(void)window;
+}
+
+#endif
 
 struct l7_connection *l7_open(const struct l7_core *core, const struct l7_config *config)
 {
-	struct l7_connection *connection = zeroes(sizeof *connection);
+	struct l7_connection *connection = make();
 
 	if (!connection)
 		return NULL;
-	if (core->tables_size && !(connection->tables = zeroes(core->tables_size))) {
-		give_back(connection, sizeof *connection);
+	if (core->tables_size && !(connection->tables = make_tables(core->tables_size))) {
+		destroy(connection);
 		return NULL;
 	}
 	connection->core = core;
@@ -86,65 +159,36 @@ void l7_reopen(struct l7_connection *connection, const struct l7_config *config)
 {
 	memset(connection->flows, 0, sizeof connection->flows);
 	memset(&connection->state, 0, sizeof connection->state);
-	for (int i = 0; i < 2; i++)
-		memset(&connection->records[i], 0, offsetof(struct l7_record, text));
+	memset(connection->records[0], 0, offsetof(struct l7_record, text));
+	memset(connection->records[1], 0, offsetof(struct l7_record, text));
 	if (connection->tables)
 		memset(connection->tables, 0, connection->core->tables_size);
 	connection->config = *config;
+	connection->busy = 0;
 }
 
 void l7_close(struct l7_connection *connection)
 {
-	if (!connection)
-		return;
 	if (connection->tables)
-		give_back(connection->tables, connection->core->tables_size);
-	free(connection->events);
-	give_back(connection, sizeof *connection);
-}
-
-void l7_shrink(struct l7_connection *connection)
-{
-	if (connection->room <= EVENTS_KEPT)
-		return;
-	free(connection->events);
-	connection->events = NULL;
-	connection->room = connection->used = 0;
+		destroy_tables(connection->tables, connection->core->tables_size);
+	destroy(connection);
 }
 
 /* --- events --------------------------------------------------------------------------------------------------------- */
 
-/* Room for one more event of size bytes, at the end of those there are; NULL without memory. */
-static __u8 *place(struct l7_connection *connection, unsigned long size)
+/* Writes what one call told. position is that of the byte at start, where the window began when it was called. */
+static void tell(struct l7_connection *connection, unsigned int direction, int op, __u64 position, __u32 start)
 {
-	unsigned long needed = connection->used + size, room = connection->room ? connection->room : EVENTS;
-	__u8 *events;
-
-	if (needed > connection->room) {
-		while (room < needed)
-			room *= 2;
-		events = realloc(connection->events, room);
-		if (!events)
-			return NULL;
-		connection->events = events;
-		connection->room = room;
-	}
-	events = connection->events + connection->used;
-	connection->used = needed;
-	return events;
-}
-
-/* Writes what one call told. position is that of the window's start when it was called. */
-static int tell(struct l7_connection *connection, unsigned int direction, int op, __u64 position, __u32 start)
-{
-	const struct l7_record *record = &connection->records[direction];
-	const struct l7_window *window = &connection->window;
-	__u32 present = l7_told_fields(op, record), used = 0, count = 0;
+	const struct l7_record *record = connection->records[direction];
+	__u32 present = l7_told_fields(op, record);
+	__u8 *at = connection->events + connection->used;
 	struct l7_event event = {
+		.size = sizeof event,
 		.kind = record->kind,
 		.flags = record->flags,
 		.op = op,
 		.direction = direction,
+		.fields = __builtin_popcount(present),
 		.code = record->code,
 		.position = position,
 		.count = record->count,
@@ -152,58 +196,32 @@ static int tell(struct l7_connection *connection, unsigned int direction, int op
 		.stream = record->stream,
 		.present = present,
 	};
-	__u8 *at;
 
 	if (op >= L7_ESCALATE && record->at > start)
-		event.position += (record->at < window->end ? record->at : window->end) - start;
+		event.position += (record->at < connection->window->end ? record->at : connection->window->end) - start;
 	if (record->kind || op == L7_REPLY) {
-		used = record->used < L7_TEXT ? record->used : L7_TEXT;
 		event.repeated = record->repeated;
 		event.truncated = record->truncated;
+		event.used = record->used < L7_TEXT ? record->used : L7_TEXT;
+		event.size += 8 * event.fields + PADDED(event.used);
 	}
-	count = __builtin_popcount(present);
-	event.fields = count;
-	event.used = used;
-	event.size = sizeof event + 8 * count + PADDED(used);
-	at = place(connection, event.size);
-	if (!at)
-		return 0;
 	memcpy(at, &event, sizeof event);
-	at += sizeof event;
-	for (; present; present &= present - 1, at += 8)
+	connection->used += event.size;
+	for (at += sizeof event; present; present &= present - 1, at += 8)
 		memcpy(at, &record->fields[__builtin_ctz(present)], 8);
-	memcpy(at, record->text, used);
-	memset(at + used, 0, PADDED(used) - used);
-	return 1;
+	memcpy(at, record->text, event.used);
+	memset(at + event.used, 0, PADDED(event.used) - event.used);
 }
 
 /* --- feeding -------------------------------------------------------------------------------------------------------- */
 
-/* Calls the core until it has answered for the whole window. */
-static int drive(struct l7_connection *connection, struct l7_flow *flow, unsigned int direction)
+/* Shows the core one window, and what it leaves of it again, until all is answered for or there are enough events. Returns
+ * how many of the bytes it answered for; what it said of those behind the window is in the flow. */
+static __u32 show(struct l7_connection *connection, unsigned int direction, const __u8 *data, __u32 length, __u8 flags)
 {
-	struct l7_window *window = &connection->window;
-	struct l7_record *record = &connection->records[direction];
-
-	do {
-		__u64 position = flow->position;
-		__u32 start = window->start;
-		int op = connection->core->parse(&connection->config, window, &connection->state, connection->tables,
-						 record);
-
-		op = l7_advance(flow, window, op, record);
-		if (l7_is_told(op, record) && !tell(connection, direction, op, position, start))
-			return 0;
-	} while (window->start < window->end && !l7_is_final(flow));
-	return 1;
-}
-
-/* Fills the window with the bytes at data, at most one window of them, and drives the core over it. What it answers for bytes
- * behind the window is in flow->remaining. */
-static int show(struct l7_connection *connection, struct l7_flow *flow, unsigned int direction, const __u8 *data,
-		__u32 length, __u8 flags)
-{
-	struct l7_window *window = &connection->window;
+	struct l7_flow *flow = &connection->flows[direction];
+	struct l7_window *window = connection->window;
+	struct l7_record *record = connection->records[direction];
 
 	window->size = sizeof *window;
 	window->start = 0;
@@ -212,46 +230,67 @@ static int show(struct l7_connection *connection, struct l7_flow *flow, unsigned
 	window->flags = flags;
 	window->gap = flow->gap;
 	flow->gap = 0;
-	connection->records[direction].size = sizeof(struct l7_record);
+	record->size = sizeof *record;
 	if (length)
 		memcpy(window->data, data, length);
-	return drive(connection, flow, direction);
+	spoil(window);
+	do {
+		__u64 position = flow->position;
+		__u32 start = window->start;
+		int op = connection->core->parse(&connection->config, window, &connection->state, connection->tables,
+						 record);
+
+		op = l7_advance(flow, window, op, record);
+		if (l7_is_told(op, record))
+			tell(connection, direction, op, position, start);
+	} while (window->start < length && !l7_is_final(flow) && connection->used < L7_EVENTS_ENOUGH);
+	return window->start;
+}
+
+static void feed(struct l7_connection *connection, unsigned int direction, const __u8 *at, const __u8 *behind, int end)
+{
+	struct l7_flow *flow = &connection->flows[direction];
+	int ends;
+
+	while (at < behind && connection->used < L7_EVENTS_ENOUGH) {
+		__u64 left;
+
+		at += l7_unseen(flow, behind - at);
+		left = behind - at;
+		if (left)
+			at += show(connection, direction, at, left < L7_WINDOW ? left : L7_WINDOW, 0);
+	}
+	connection->left = behind - at;
+	if (!end || connection->used >= L7_EVENTS_ENOUGH)
+		return;
+	ends = l7_end(flow, connection->records[direction]);
+	if (ends < 0)
+		tell(connection, direction, L7_ERROR, flow->position, 0);
+	else if (ends)
+		show(connection, direction, NULL, 0, L7_END_OF_STREAM);
 }
 
 long l7_feed(struct l7_connection *connection, unsigned int direction, const void *data, unsigned long length, int end)
 {
-	struct l7_flow *flow = &connection->flows[direction &= 1];
-	const __u8 *at = data, *behind = at + length;
+	long used;
 
+	direction &= 1;
+	if (__atomic_exchange_n(&connection->busy, 1, __ATOMIC_ACQUIRE))
+		return L7_BUSY;
 	connection->used = 0;
-	if (length && flow->ended)
-		return L7_ENDED;
-	while (at < behind) {
-		__u64 unseen = l7_unseen(flow, behind - at), left = behind - at - unseen;
-
-		at += unseen;
-		if (!left)
-			break;
-		if (left > L7_WINDOW)
-			left = L7_WINDOW;
-		if (!show(connection, flow, direction, at, left, 0))
-			return L7_NO_MEMORY;
-		at += connection->window.start;
+	if (length && connection->flows[direction].ended) {
+		used = L7_ENDED;
+	} else {
+		feed(connection, direction, data, (const __u8 *)data + length, end);
+		used = connection->used;
 	}
-	if (end) {
-		int ends = l7_end(flow, &connection->records[direction]);
-
-		if (ends < 0 && !tell(connection, direction, L7_ERROR, flow->position, 0))
-			return L7_NO_MEMORY;
-		if (ends > 0 && !show(connection, flow, direction, NULL, 0, L7_END_OF_STREAM))
-			return L7_NO_MEMORY;
-	}
-	return connection->used;
+	__atomic_store_n(&connection->busy, 0, __ATOMIC_RELEASE);
+	return used;
 }
 
-void l7_miss(struct l7_connection *connection, unsigned int direction, unsigned long length)
+unsigned long l7_left(const struct l7_connection *connection)
 {
-	l7_lost(&connection->flows[direction & 1], length);
+	return connection->left;
 }
 
 const void *l7_events(const struct l7_connection *connection)
@@ -259,9 +298,9 @@ const void *l7_events(const struct l7_connection *connection)
 	return connection->events;
 }
 
-unsigned long l7_room(const struct l7_connection *connection)
+void l7_miss(struct l7_connection *connection, unsigned int direction, unsigned long length)
 {
-	return connection->room;
+	l7_lost(&connection->flows[direction & 1], length);
 }
 
 const struct l7_flow *l7_flow_of(const struct l7_connection *connection, unsigned int direction)
@@ -274,7 +313,7 @@ int l7_detect(const struct l7_core *core, unsigned int direction, const void *da
 	struct l7_window window = { .size = sizeof window, .direction = direction & 1 };
 
 	if (!core->detect)
-		return -2;
+		return L7_NO_DETECTOR;
 	window.end = length < L7_WINDOW ? length : L7_WINDOW;
 	if (window.end)
 		memcpy(window.data, data, window.end);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0 */
 /* What the native library offers to its callers: a connection that is fed bytes and gives events. ebpfmesh/l7/native.h
- * declares the same functions for Python, and the fuzzers call them as they are. */
+ * declares the same for Python. A connection is for one thread at a time. */
 #ifndef EBPFMESH_NATIVE_FEED_H
 #define EBPFMESH_NATIVE_FEED_H
 
@@ -10,44 +10,46 @@ struct l7_connection;
 
 #define L7_API __attribute__((visibility("default")))
 
+#define L7_EVENT_ROOM (sizeof(struct l7_event) + 8 * L7_FIELDS + L7_TEXT) /* of the largest event */
+#define L7_EVENTS_ENOUGH 65536 /* from so many bytes of events on, they are to be taken before the rest is parsed */
+
 enum l7_feed_failure {
-	L7_NO_MEMORY = -1,
+	L7_BUSY = -1,  /* another thread is using this connection */
 	L7_ENDED = -2, /* bytes after the end of their direction */
 };
 
-/* The sizes that this library was built with: a core is driven only if it has the same. */
+/* The sizes that this library was built with: it drives only a core that has the same. */
 extern L7_API const struct l7_core l7_sizes;
 
 /* A connection of core, or NULL without memory. config is copied. */
 L7_API struct l7_connection *l7_open(const struct l7_core *core, const struct l7_config *config);
 
-/* As if connection were new; the memory that it has is kept. */
+/* Makes connection as it was when it was opened, and keeps its memory. */
 L7_API void l7_reopen(struct l7_connection *connection, const struct l7_config *config);
 
 L7_API void l7_close(struct l7_connection *connection);
 
-/* All that the core answers to length bytes of a direction, and with end to the end of that direction. Returns how many bytes
- * of events there are now at l7_events(), valid until the next call, or an enum l7_feed_failure. */
+/* What the core answers to length bytes of a direction and, with end, to its end. Returns how many bytes of events there are
+ * at l7_events(), which the next call overwrites, or an enum l7_feed_failure. With L7_EVENTS_ENOUGH of them or more, some of
+ * the bytes may be left: l7_left() says how many, at the end of data, and those are to be fed again, with the same end. */
 L7_API long l7_feed(struct l7_connection *connection, unsigned int direction, const void *data, unsigned long length,
 		    int end);
+
+L7_API unsigned long l7_left(const struct l7_connection *connection);
+
+/* Events, one behind the other: struct l7_event, its values, its text. The address is the connection's for its life, and has
+ * room for L7_EVENTS_ENOUGH and L7_EVENT_ROOM bytes. */
+L7_API const void *l7_events(const struct l7_connection *connection);
 
 /* Bytes of a direction that the capture missed. */
 L7_API void l7_miss(struct l7_connection *connection, unsigned int direction, unsigned long length);
 
-/* Where the events of the last feed are: struct l7_event, its values, its text, the next event. It moves as the events of one
- * feed become more than any before. */
-L7_API const void *l7_events(const struct l7_connection *connection);
-
-/* The bytes that l7_events() has room for. */
-L7_API unsigned long l7_room(const struct l7_connection *connection);
-
-/* Give back what events took beyond the usual. */
-L7_API void l7_shrink(struct l7_connection *connection);
-
 /* How a direction stands: the stream position of its next byte, and the last operation. */
 L7_API const struct l7_flow *l7_flow_of(const struct l7_connection *connection, unsigned int direction);
 
-/* What a core says of the first bytes of a direction: L7_UNDECIDED, or a confidence from 0 to 100. -2 if it has no detector. */
+#define L7_NO_DETECTOR -2
+
+/* What a core says of the first bytes of a direction: L7_UNDECIDED, L7_NO_DETECTOR, or a confidence from 0 to 100. */
 L7_API int l7_detect(const struct l7_core *core, unsigned int direction, const void *data, unsigned long length);
 
 #endif
