@@ -86,7 +86,7 @@ L7_ARRAY(l7_run, 1, struct l7_run);
 L7_ARRAY(l7_chunks, 1, struct l7_chunks);
 L7_ARRAY(l7_input, 1, struct l7_input);
 L7_ARRAY(l7_output, 1, struct l7_output);
-L7_ARRAY(l7_config, 1, struct l7_config);
+L7_ARRAY(l7_configs, L7_LINKS, struct l7_config);
 L7_ARRAY(l7_window, 1, struct l7_window);
 L7_ARRAY(l7_links, L7_LINKS, struct l7_link);
 L7_ARRAY(l7_saved, 1, struct l7_link);
@@ -206,7 +206,7 @@ L7_CALLBACK long l7_step(__u32 number, void *context)
 	struct l7_run *run = feeding->run;
 	struct l7_window *window = feeding->window;
 	struct l7_link *link = l7_only(&l7_links);
-	struct l7_config *config = l7_only(&l7_config);
+	struct l7_config *config = l7_only(&l7_configs);
 	struct l7_record *record;
 	struct l7_call call;
 	struct l7_flow *flow;

@@ -115,7 +115,7 @@ L7_INLINE void l7_send(struct l7_passing *passing, struct l7_call *call, struct 
 L7_INLINE long l7_pass_step(struct l7_passing *passing, int sent)
 {
 	struct l7_link *link = bpf_map_lookup_elem(&l7_links, &passing->link);
-	struct l7_config *config = l7_only(&l7_config);
+	struct l7_config *config = bpf_map_lookup_elem(&l7_configs, &passing->link);
 	struct l7_window *window = &passing->scratch->window;
 	__u8 direction = sent ? L7_REQUEST : L7_RESPONSE;
 	struct l7_record *record;

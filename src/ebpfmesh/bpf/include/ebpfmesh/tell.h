@@ -7,7 +7,8 @@
 
 /* Room for the longest event, and for what the verifier believes of it: it does not count the present fields. */
 struct l7_told {
-	__u8 bytes[sizeof(struct l7_event) + 16 * L7_FIELDS + L7_TEXT + L7_SLACK];
+	struct l7_event event;
+	__u8 bytes[16 * L7_FIELDS + L7_TEXT + L7_SLACK]; /* values, text */
 };
 
 #define L7_EVENT_ROOM sizeof(struct l7_told)
@@ -23,14 +24,13 @@ struct l7_call {
  * here. */
 L7_GLOBAL int l7_tell(struct l7_told *told, struct l7_call *call, struct l7_window *window, struct l7_record *record)
 {
-	struct l7_event *event;
+	struct l7_event *event = &told->event;
 	__u32 present, whole, used, size, fields = 0;
 	__u64 *values;
 
 	if (!told || !call || !window || !record)
 		return 0;
-	event = (struct l7_event *)told->bytes;
-	values = (__u64 *)(told->bytes + sizeof *event);
+	values = (__u64 *)told->bytes;
 	present = l7_told_fields(call->op, record);
 	whole = record->kind || call->op == L7_REPLY;
 	used = whole ? record->used : 0;
@@ -41,14 +41,14 @@ L7_GLOBAL int l7_tell(struct l7_told *told, struct l7_call *call, struct l7_wind
 		values[L7_INDEX(fields, 2 * L7_FIELDS)] = record->fields[i].number;
 		fields += present >> i & 1;
 	}
-	size = sizeof *event + 8 * L7_INDEX(fields, 2 * L7_FIELDS);
+	size = 8 * L7_INDEX(fields, 2 * L7_FIELDS);
 	bpf_probe_read_kernel(told->bytes + size, used, record->text);
 	l7_store64(told->bytes + size + used, 0);
 
 	event->position = call->position;
 	if (call->op >= L7_ESCALATE && record->at > call->start)
 		event->position += (record->at < window->end ? record->at : window->end) - call->start;
-	event->size = (size + used + 7) & ~7u;
+	event->size = (sizeof *event + size + used + 7) & ~7u;
 	event->kind = record->kind;
 	event->flags = record->flags;
 	event->op = call->op;

@@ -1,0 +1,120 @@
+"""KernelEngine: a loaded core, and how one is loaded."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from pathlib import Path
+from typing import Self
+
+from ebpfmesh import features, objects
+from ebpfmesh.errors import ClosedError, VerifierError
+from ebpfmesh.harness.connection import KernelConnection, Measured
+from ebpfmesh.harness.memory import Memory
+from ebpfmesh.harness.objects import KINDS, builtin_path, read
+from ebpfmesh.harness.structures import OUTPUT, SIZES
+from ebpfmesh.l7.contract import FIELDS, Config
+from ebpfmesh.objects import Objects
+from ebpfmesh.spec import ObjectSpec
+
+LEAST_OUTPUT = SIZES["l7_event"] + 16 * FIELDS + 4096 + 64
+"""``sizeof(struct l7_told)``: with less room for events, no call is made."""
+
+
+class KernelEngine:
+    """A parser core that is loaded in the kernel: ``name``; ``spec`` is its object. Make one with `load`.
+
+    ``output`` is how many bytes of events one run may tell before it stops for them to be taken; only tests lower it.
+    """
+
+    def __init__(self, name: str, spec: ObjectSpec, loaded: Objects) -> None:
+        self.name, self.spec, self.loaded = name, spec, loaded
+        self.memory = Memory(loaded, loaded.programs[f"{name}_tc"])
+        self.lock = threading.RLock()
+        self.output = OUTPUT
+        self._active: weakref.ref[KernelConnection] | None = None
+        self._closed = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<KernelEngine {self.name}{', closed' if self._closed else ''}>"
+
+    def close(self) -> None:
+        """Unload it. Its connections cannot be fed any more. Twice is harmless."""
+        with self.lock:
+            if not self._closed:
+                self._closed = True
+                self.memory.close()
+                self.loaded.close()
+
+    def connection(self, config: Config | None = None) -> KernelConnection:
+        """A new connection; ``config.leniency_bits`` are what the core knows of leniencies. Errors: ClosedError."""
+        self.require_open()
+        return KernelConnection(self, config or Config())
+
+    def measure(
+        self, direction: int, data: bytes, repeat: int = 1000, *, config: Config | None = None
+    ) -> Measured:
+        """How long ``data`` takes as the first bytes of a new connection; see `KernelConnection.measure`."""
+        return self.connection(config).measure((direction, data), repeat=repeat)
+
+    def cost(self) -> dict[str, int]:
+        """How many instructions the verifier walked for each program, by kind: tc, sk_msg, sk_skb.
+
+        Programs that are not loaded yet are loaded for the answer. Errors: VerifierError, CapabilityError. Minimum kernel:
+        5.16 (commit aba64c7da983); 0 before.
+        """
+        names = {kind: f"{self.name}_{kind}" for kind in KINDS}
+        if all(name in self.loaded.programs for name in names.values()):
+            return _cost(self.loaded, names)
+        with objects.load(self.spec, programs=names.values()) as loaded:
+            return _cost(loaded, names)
+
+    def require_open(self) -> None:
+        """Errors: ClosedError."""
+        if self._closed:
+            raise ClosedError("the engine was closed", where=f"parser {self.name}")
+
+    def active(self) -> KernelConnection | None:
+        """The connection that the kernel holds."""
+        return self._active() if self._active else None
+
+    def set_active(self, connection: KernelConnection) -> None:
+        """Say which connection the kernel holds; the caller has put it there."""
+        self._active = weakref.ref(connection)
+
+
+def load(name: str | None = None, *, path: Path | str | None = None, sockets: bool = False) -> KernelEngine:
+    """Load a core: a built-in by its ``name``, or the object at ``path``, whose core ``name`` may be left out.
+
+    ``sockets``: load the programs of sockets as well, for `Sockets`; loading takes three times as long then.
+
+    Errors: HostError (no such built-in, or not built); SpecError (no core in the object, another one, or one that was
+    built with other sizes); NotSupportedError (no bpf_loop); VerifierError; CapabilityError.
+    Minimum kernel: 5.17 (commit e6f2dd0f8067). Capabilities: CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN.
+    """
+    if name is None and path is None:
+        raise TypeError("load() wants a name or a path")
+    spec, found = read(Path(path) if path is not None else builtin_path(name or ""), name)
+    programs = [f"{found}_{kind}" for kind in KINDS[: 3 if sockets else 1]]
+    try:
+        loaded = objects.load(spec, programs=programs)
+    except VerifierError:
+        features.require(
+            "loop", what=f"parser {found} in the kernel", remedy="the native engine needs no kernel"
+        )
+        raise
+    try:
+        return KernelEngine(found, spec, loaded)
+    except BaseException:
+        loaded.close()
+        raise
+
+
+def _cost(loaded: Objects, names: dict[str, str]) -> dict[str, int]:
+    return {kind: loaded.programs[name].info().verified_instructions for kind, name in names.items()}

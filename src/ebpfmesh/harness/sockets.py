@@ -1,0 +1,87 @@
+"""Sockets: a core parses what real sockets send and receive, in sk_msg and sk_skb, and passes all of it."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import ExitStack
+from typing import NamedTuple, Self
+
+from ebpfmesh import hooks
+from ebpfmesh.errors import CapacityError, ClosedError
+from ebpfmesh.harness.engine import KernelEngine
+from ebpfmesh.harness.structures import LINKS, PORTS, SIZES, Counter
+from ebpfmesh.l7.contract import Config, RawEvent, raw_events
+
+_HEAD = 8  # bytes before each event in the ring: the number of the link
+
+
+class SocketEvent(NamedTuple):
+    """What the core told of an enrolled socket: the number that `Sockets.enrol` gave, and the event."""
+
+    link: int
+    raw: RawEvent
+
+
+class Sockets:
+    """Connected TCP sockets whose bytes a core sees: requests as they are sent, responses as they are received.
+
+    Both programs are attached to a map of this engine alone; only enrolled sockets have them, up to 15 in the life of an
+    engine, since a socket leaves the map when it is closed and not before (a live one would lose unread data).
+    The verdict program is there also because a socket without one tells FIONREAD 0 (929e30f93125).
+
+    Use it as a context manager. Minimum kernel: 5.17. Capabilities: CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN.
+    """
+
+    def __init__(self, engine: KernelEngine, config: Config | None = None) -> None:
+        engine.require_open()
+        self._engine, self._config = engine, (config or Config()).pack()
+        self._maps = engine.loaded.maps
+        self._next = 1  # link 0 is the one that is fed by hand
+        with ExitStack() as undo:
+            sockets, programs = self._maps["l7_sockets"], engine.loaded.programs
+            undo.enter_context(hooks.SK_MSG.attach(programs[f"{engine.name}_sk_msg"], sockets))
+            undo.enter_context(hooks.SK_SKB_STREAM_VERDICT.attach(programs[f"{engine.name}_sk_skb"], sockets))
+            self._attached = undo.pop_all()
+        self._open = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Detach the programs; sockets that were enrolled keep theirs until they are closed."""
+        self._open = False
+        self._attached.close()
+
+    def enrol(self, one: socket.socket) -> int:
+        """Let the core see what ``one`` sends and receives from now on; returns the number of its link.
+
+        Errors: CapacityError (15 were enrolled), MapError (not an established TCP socket), ClosedError.
+        """
+        if not self._open:
+            raise ClosedError("the programs are detached", where=f"parser {self._engine.name}")
+        if self._next == LINKS:
+            raise CapacityError(f"{LINKS - 1} sockets were enrolled", where=f"parser {self._engine.name}")
+        number, self._next = self._next, self._next + 1
+        memory = self._engine.memory
+        memory.put(self._config, bytes(SIZES["l7_link"]), bytes(memory.tables_size), number)
+        local, remote = one.getsockname()[1], one.getpeername()[1]
+        self._maps["l7_ports"].update_raw(
+            PORTS.pack(local, bytes(2) + remote.to_bytes(2, "big")), number.to_bytes(4, "little")
+        )
+        self._maps["l7_sockets"][number] = one
+        return number
+
+    def events(self) -> list[SocketEvent]:
+        """What was told since the last call, in order."""
+        found = []
+        for record in self._maps["l7_events"].drain():
+            number = int.from_bytes(record[:_HEAD], "little")
+            found += [SocketEvent(number, raw) for raw in raw_events(record[_HEAD:])]
+        return found
+
+    def counters(self) -> dict[Counter, int]:
+        """What the two programs counted since the engine was loaded."""
+        return {each: self._maps["l7_counters"][each] for each in Counter}
