@@ -184,10 +184,9 @@ L7_INLINE long hpack_tell(struct hpack_walk *walk, struct hpack_field *field)
 	if (kept < 0)
 		return hpack_stop(walk, -kept);
 	if (all && record->used <= L7_TEXT) {
-		struct l7_header *header = (struct l7_header *)(record->text + record->used);
+		struct l7_header header = { .name = field->name, .value = field->value };
 
-		header->name = field->name;
-		header->value = field->value;
+		__builtin_memcpy(record->text + record->used, &header, sizeof header); /* text is not aligned */
 	}
 	if (all || kept)
 		record->used = value_at + field->value;
