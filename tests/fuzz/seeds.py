@@ -38,12 +38,20 @@ def write(target: str, directory: Path) -> int:
     """Writes the seeds of a target; the number of them."""
     directory.mkdir(parents=True, exist_ok=True)
     count = 0
+    for found in of(target):
+        (directory / hashlib.sha256(found).hexdigest()[:16]).write_bytes(found)
+        count += 1
+    return count
+
+
+def of(target: str) -> Iterator[bytes]:
+    """The seeds of a target."""
+    if target == "hpack":
+        yield from hpack()
+        return
     for pieces in CONVERSATIONS[target]():
         for configuration in CONFIGURATIONS:
-            found = seed(pieces, configuration)
-            (directory / hashlib.sha256(found).hexdigest()[:16]).write_bytes(found)
-            count += 1
-    return count
+            yield seed(pieces, configuration)
 
 
 RESPONSES = (
@@ -146,3 +154,31 @@ CONVERSATIONS = {
 def flat(pieces: Iterable[tuple[int, bytes]], direction: int) -> bytes:
     """The bytes of one direction."""
     return b"".join(data for of, data in pieces if of == direction)
+
+
+def hpack() -> Iterator[bytes]:
+    """Stories of HPACK, as ``hpack.c`` reads them: those of the conformance data, and some of nghttp2's encoder."""
+    for story in conformance.hpack_stories():
+        found = bytearray(b"\x3d")  # a table of 4096, all the text that there is
+        for block in story.blocks[:12]:
+            if block.table_size is not None:
+                found += (0x8000 | block.table_size // 16).to_bytes(2, "little")
+            found += len(block.wire).to_bytes(2, "little") + block.wire
+        yield bytes(found)
+    yield from _encoded()
+
+
+def _encoded() -> Iterator[bytes]:
+    from differential.nghttp2 import Deflater
+
+    head = ((b":method", b"GET"), (b":path", b"/a"), (b"x-id", b"7"), (b"authorization", b"secret"))
+    for limits in range(128):
+        encoder = Deflater()
+        found = bytearray([limits])
+        for size in (4096, 0, 4096, 64, 65520):
+            encoder.resize(size)
+            found += (0x8000 | size // 16).to_bytes(2, "little")
+            for n in range(3):
+                block = encoder.encode((*head, (b"x-%d" % n, b"v" * (n * 40))))
+                found += len(block).to_bytes(2, "little") + block
+        yield bytes(found)
