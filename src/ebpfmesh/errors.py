@@ -31,6 +31,7 @@ from __future__ import annotations
 
 import errno as _errno
 import os
+from typing import Any
 
 
 class EbpfMeshError(Exception):
@@ -57,8 +58,10 @@ class ParseError(EbpfMeshError):
     """Bytes of a connection break their protocol: the one error that a parser's connection raises.
 
     ``position`` counts the bytes of the direction (0 is its first); ``code`` is the protocol's number of what is wrong
-    and ``reason`` its name.
+    and ``reason`` its name. ``events`` are those that came before it in the bytes of the same call.
     """
+
+    events: tuple[Any, ...] = ()
 
     def __init__(self, protocol: str, direction: str, position: int, code: int, reason: str) -> None:
         self.protocol, self.direction, self.position = protocol, direction, position

@@ -208,12 +208,14 @@ def raw_events(stream: Bytes) -> list[RawEvent]:
     """The events of a stream of ``struct l7_event``, one after the other."""
     found, at, end = [], 0, len(stream)
     while at < end:
-        size, kind, flags, op, direction, fields, code, *numbers, used = EVENT.unpack_from(stream, at)
+        (size, kind, flags, op, direction, fields, code, position, count, head, of, present, repeated, truncated,
+         used) = EVENT.unpack_from(stream, at)  # fmt: skip
         values = struct.unpack_from(f"<{fields}Q", stream, at + EVENT.size)
         text = at + EVENT.size + 8 * fields
-        found.append(
-            RawEvent(kind, flags, op, direction, code, *numbers, values, bytes(stream[text : text + used]))
-        )
+        found.append(RawEvent(
+            kind, flags, op, direction, code, position, count, head, of, present, repeated, truncated, values,
+            bytes(stream[text : text + used]),
+        ))  # fmt: skip
         at += size
     return found
 
