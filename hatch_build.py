@@ -1,14 +1,14 @@
-"""The wheel's build hook: compiles the BPF objects and generates the cffi module, and so ends the need for compilers.
+"""The wheel's build hook: compiles the BPF objects and the native library, and so ends the need for compilers.
 
-The wheel is tagged py3-none-any, which is right as long as it holds Python and BPF only: an object is
-little-endian BPF, the same for x86-64 and aarch64, and libbpf is the distribution's. With the first native code
-in it (the L7 parser cores), `Build.initialize` sets ``build_data["tag"] = f"py3-none-linux_{machine}"`` and
-``build_data["pure_python"] = False``, and nothing else changes.
+The objects are little-endian BPF, the same for x86-64 and aarch64, and libbpf is the distribution's. The library of the
+parser cores is machine code: the wheel is for any Python 3 on one architecture, and for every glibc that is not older than
+the newest function that the library calls.
 """
 
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,25 +22,27 @@ class Build(BuildHookInterface[Any]):
     """Runs before the wheel (or editable install) is put together; the sdist carries sources only."""
 
     def dependencies(self) -> list[str]:
-        """What pip adds to the build's environment: a compiler for BPF, if the machine has none."""
+        """What pip adds to the build's environment: a compiler, if the machine has none."""
         return _tool("bpf_objects").requirements() if self.target_name == "wheel" else []
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Build everything that is not in git; an error is one line with its remedy."""
+        """Build everything that is not in git; an error is one line with its remedy, or the compiler's words."""
         if self.target_name != "wheel":
             return
-        bpf_objects = _tool("bpf_objects")
+        bpf_objects, native_library = _tool("bpf_objects"), _tool("native_library")
         _tool("cffi_module").generate(ROOT / "src/ebpfmesh")
         try:
-            bpf_objects.build(ROOT / "src/ebpfmesh/bpf", report=self.app.display_info)
+            bpf_objects.build(report=self.app.display_info)
+            library = native_library.build(report=self.app.display_info, keep_going=True)
         except bpf_objects.BuildError as error:
-            self.app.abort(f"bpf_objects: {error}")
+            self.app.abort(f"hatch_build: {error}")
+        build_data["pure_python"] = False
+        build_data["tag"] = f"py3-none-{native_library.platform_tag(library)}"
 
 
 def _tool(name: str) -> ModuleType:
     """A module of build_tools/, which is no package: it is never installed."""
-    sys.path.insert(0, str(ROOT / "build_tools"))
-    try:
-        return __import__(name)
-    finally:
-        sys.path.pop(0)
+    directory = str(ROOT / "build_tools")
+    if directory not in sys.path:
+        sys.path.insert(0, directory)
+    return import_module(name)

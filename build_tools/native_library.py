@@ -1,9 +1,19 @@
 """Builds ``libebpfmesh_l7.so``: every built-in parser core as machine code, and the functions that drive a core.
 
-A core is a header of ``include/ebpfmesh/l7`` that says ``L7_PARSER(name, ...)``; each becomes a translation unit of its own
-(``native/builtin.c``) and the symbol ``l7_core_NAME``. The compiler is the one of the BPF objects, for its own machine.
+A core is a header of ``include/ebpfmesh/l7`` with a line ``L7_PARSER(name, ...)``; each becomes a translation unit of its
+own (``native/builtin.c``) and the symbol ``l7_core_NAME``. The compiler is that of the BPF objects, for its own machine.
 
     python build_tools/native_library.py [--force] [--quiet] [--keep-going]
+
+Who fuzzes builds the same units with other flags, for instance
+
+    units = native_library.units()
+    for name in ("feed", "http1"):
+        native_library.compile_unit(units[name], directory / f"{name}.o", flags=native_library.SANITIZERS)
+
+and links them to its own, compiled with ``SANITIZERS`` and ``-fsanitize=fuzzer`` and including ``native/feed.h``. In such
+a build every part of a connection is an allocation of its own, and what lies behind the bytes of a window is different
+each time.
 """
 
 from __future__ import annotations
@@ -13,56 +23,79 @@ import json
 import os
 import platform
 import re
-import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import bpf_objects
-from bpf_objects import BuildError, Compiler
+import stamps as stamping
+from source_tree import ROOT, SOURCES
 
-ROOT = Path(__file__).resolve().parent.parent
-SOURCES = ROOT / "src" / "ebpfmesh" / "bpf"
+from ebpfmesh.bpf.compiler import (
+    LINK_FLAGS,
+    NATIVE_FLAGS,
+    PREFIX_FLAGS,
+    BuildError,
+    Compiler,
+    compile_file,
+    find_compiler,
+    link,
+)
+from ebpfmesh.bpf.cores import parsers_of
+
 STAMPS = ROOT / "build" / "native"
 LIBRARY = "native/libebpfmesh_l7.so"
 
-FLAGS = (
-    "-O2", "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-fPIC", "-fvisibility=hidden", "-fno-ident", "-Iinclude",
-)  # fmt: skip
-LINK_FLAGS = ("-shared", "-s", "-Wl,--build-id=none")
-_PARSER = re.compile(r"^L7_PARSER(?:_WITHOUT_TABLES)?\((\w+)", re.MULTILINE)
+# function: a core is called by a pointer to struct l7_core's type, which says void * for its tables
+SANITIZERS = (
+    "-g",
+    "-O1",
+    "-fno-omit-frame-pointer",
+    "-fsanitize=address,undefined",
+    "-fno-sanitize-recover=all",
+)
 
 
-def cores(directory: Path = SOURCES) -> dict[Path, list[str]]:
-    """The headers that define cores, each with the names of its cores."""
-    headers = sorted((directory / "include/ebpfmesh/l7").glob("*.h"))
-    return {header: names for header in headers if (names := _PARSER.findall(header.read_text()))}
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """One translation unit: ``source``, relative to the directory of programs, with the header of its cores."""
+
+    source: str
+    header: str = ""
+    cores: tuple[str, ...] = ()
 
 
-def driver(compiler: Compiler) -> tuple[str, ...]:
-    """``compiler`` for this machine instead of BPF."""
-    if "cc" not in compiler.command:
-        return compiler.command[:1]
-    target = f"{platform.machine()}-linux-gnu.2.17"
-    return (*compiler.command[: compiler.command.index("cc")], "cc", "-target", target)
+def units(directory: Path = SOURCES) -> dict[str, Unit]:
+    """What the library is made of: the driver, and each header that defines cores, by its name."""
+    found = {"feed": Unit("native/feed.c")}
+    for header in sorted((directory / "include/ebpfmesh/l7").glob("*.h")):
+        if cores := parsers_of(header.read_text()):
+            found[header.stem] = Unit("native/builtin.c", f"ebpfmesh/l7/{header.name}", tuple(cores))
+    return found
 
 
 def compile_command(
-    compiler: Compiler,
-    source: Path,
+    compiler: Compiler, unit: Unit, flags: Sequence[str] = (), directory: Path = SOURCES
+) -> list[str]:
+    """The compiler for ``unit`` and its flags, ``flags`` among them; what follows is ``-c SOURCE -o TARGET``."""
+    defined = [f"-DEBPFMESH_CORE=<{unit.header}>"] if unit.header else []
+    prefixes = [f"{flag}={directory}=ebpfmesh/bpf" for flag in PREFIX_FLAGS]
+    return [*compiler.native, *NATIVE_FLAGS, "-Iinclude", *defined, *prefixes, *flags]
+
+
+def compile_unit(
+    unit: Unit,
     target: Path,
     *,
-    flags: Sequence[str] = FLAGS,
-    core: str = "",
-) -> list[str]:
-    """How to compile ``source`` (of this directory of programs, the working directory) to the object ``target``.
-
-    ``core`` is the header that ``native/builtin.c`` is to include, as "l7/http1.h".
-    """
-    defined = [f"-DEBPFMESH_CORE=<ebpfmesh/{core}>"] if core else []
-    return [*driver(compiler), *flags, *defined, "-c", str(source), "-o", str(target)]
+    flags: Sequence[str] = (),
+    compiler: Compiler | None = None,
+    directory: Path = SOURCES,
+) -> list[Path]:
+    """Compile one unit to the object ``target``; returns every file that was read. BuildError if it does not compile."""
+    command = compile_command(compiler or find_compiler(), unit, flags, directory)
+    return compile_file(command, unit.source, target, directory=directory, shown=unit.header or unit.source)
 
 
 def build(
@@ -76,60 +109,75 @@ def build(
 ) -> Path:
     """Build the library below ``directory`` if anything of it changed; returns its path.
 
-    ``keep_going`` leaves out a core that does not compile, and says so on stderr.
+    ``stamps`` is where objects and what they were built from are kept (default: below ``build/native``). With
+    ``keep_going`` a core that does not compile is left out, and named on stderr: for work on a core.
 
     Errors: BuildError; a library that cannot be built leaves the previous one in place.
     """
     directory = directory.resolve()
-    compiler = bpf_objects.find_compiler(environ)
-    target = directory / LIBRARY
-    found = cores(directory)
-    units = {"feed": ("native/feed.c", "")}
-    units |= {header.stem: ("native/builtin.c", f"l7/{header.name}") for header in found}
-    stamps = stamps or STAMPS / bpf_objects._digest(bytes(directory))[:12]
-    stamps.mkdir(parents=True, exist_ok=True)
-    key = bpf_objects._digest(
-        json.dumps([compiler.version, driver(compiler), FLAGS, LINK_FLAGS, sorted(units)]).encode()
-    )
-    stamp = stamps / "library.json"
-    if not force and bpf_objects._is_current(stamp, target, key, directory):
-        return target
-    with tempfile.TemporaryDirectory(prefix="ebpfmesh-native-") as place:
+    compiler = find_compiler(environ)
+    kept = stamps or STAMPS / stamping.digest(bytes(directory))[:12]
+    kept.mkdir(parents=True, exist_ok=True)
 
-        def one(name: str) -> tuple[Path | None, list[Path]]:
-            source, core = units[name]
-            made, listing = Path(place, f"{name}.o"), Path(place, f"{name}.d")
-            command = compile_command(compiler, Path(source), made, core=core)
-            command += ["-MD", "-MF", str(listing), f"-ffile-prefix-map={directory}=ebpfmesh/bpf"]
-            result = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)
-            if result.returncode:
-                error = BuildError(bpf_objects._explain(core or source, result.stderr))
-                if not keep_going or not core:
-                    raise error
-                print(f"native_library: LEFT OUT {error}", file=sys.stderr)
-                return None, []
-            return made, bpf_objects._listed(listing.read_text(), directory)
+    def one(item: tuple[str, Unit]) -> Path | None:
+        name, unit = item
+        made, stamp = kept / f"{name}.o", kept / f"{name}.json"
+        key = _key(compiler, compile_command(compiler, unit, (), directory))
+        if force or not stamping.is_current(stamp, made, key, directory):
+            try:
+                inputs = compile_unit(unit, made, compiler=compiler, directory=directory)
+            except BuildError as error:
+                if not keep_going or not unit.cores:
+                    raise
+                print(f"native_library: LEFT OUT: {error}", file=sys.stderr)
+                return None
+            stamping.write(stamp, made, key, inputs, directory)
+        return made
 
-        with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-            results = list(pool.map(one, units))
-        made = Path(place, "library.so")
-        objects = [str(path) for path, _inputs in results if path]
-        command = [*driver(compiler), *LINK_FLAGS, *objects, "-o", str(made)]
-        result = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)
-        if result.returncode:
-            raise BuildError(f"{LIBRARY} cannot be linked:\n{result.stderr.rstrip()}")
-        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".build-", delete=False) as file:
-            file.write(made.read_bytes())
-            Path(file.name).chmod(0o755)
-        Path(file.name).replace(target)
-    inputs = sorted({path for _object, paths in results for path in paths})
-    if all(path for path, _inputs in results):
-        bpf_objects._write_stamp(stamp, target, key, inputs, directory)
-    else:
-        stamp.unlink(missing_ok=True)
-    names = ", ".join(name for names in found.values() for name in names)
-    report(f"built {LIBRARY} ({target.stat().st_size:,} bytes, {compiler.version}; cores: {names or 'none'})")
+    parts = units(directory)
+    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+        objects = [made for made in pool.map(one, parts.items()) if made]
+    target, stamp = directory / LIBRARY, kept / "library.json"
+    key = _key(compiler, [*compiler.native, *LINK_FLAGS, *map(str, objects)])
+    if force or not stamping.is_current(stamp, target, key, directory):
+        link(compiler, objects, target)
+        stamping.write(stamp, target, key, objects, directory)
+        names = ", ".join(name for unit in parts.values() for name in unit.cores)
+        report(f"built {LIBRARY} ({target.stat().st_size:,} bytes, {compiler.version}: {names})")
     return target
+
+
+def _key(compiler: Compiler, command: Sequence[str]) -> str:
+    return stamping.digest(json.dumps([compiler.version, *command]).encode())
+
+
+# --- what a wheel says of it ------------------------------------------------------------------------------------------
+
+
+def platform_tag(library: Path) -> str:
+    """The platforms that ``library`` runs on, as a wheel's tag: by the newest version of glibc that it asks for.
+
+    Built against another C library, or for what has no name, it is this machine's alone: ``linux_MACHINE``.
+    """
+    from elftools.elf.elffile import ELFFile
+
+    machine = platform.machine()
+    with library.open("rb") as file:
+        elf: Any = ELFFile(file)
+        needed = {tag.needed for tag in elf.get_section_by_name(".dynamic").iter_tags("DT_NEEDED")}
+        versions = elf.get_section_by_name(".gnu.version_r")
+        names = (
+            [auxiliary.name for _file, all in versions.iter_versions() for auxiliary in all]
+            if versions
+            else []
+        )
+    found = [re.fullmatch(r"GLIBC_2\.(\d+)(?:\.\d+)?", name) for name in names]
+    if not needed <= {"libc.so.6"} or not all(found):
+        return f"linux_{machine}"
+    oldest = max(
+        [17, *(int(match[1]) for match in found if match)]
+    )  # pip of our Pythons knows no older tag than 2.17
+    return f"manylinux_2_{oldest}_{machine}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

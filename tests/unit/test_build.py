@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
+import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +16,8 @@ import zipfile
 from pathlib import Path
 
 import bpf_objects
+import native_library
+import packaging.tags
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -185,7 +189,16 @@ def distributions(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The wheel and the sdist of a copy of this tree, and the wheel made of that sdist."""
     place = tmp_path_factory.mktemp("dist")
     unwanted = shutil.ignore_patterns(
-        ".git", ".venv", "build", "dist", ".*_cache", "__pycache__", "*.bpf.o", "_libbpf.py"
+        ".git",
+        ".venv",
+        "build",
+        "dist",
+        ".*_cache",
+        "__pycache__",
+        "*.bpf.o",
+        "*.so",
+        "_libbpf.py",
+        "_native.py",
     )
     tree = shutil.copytree(ROOT, place / "tree", ignore=unwanted)
     wheel = _build(tree, "wheel", place / "first")
@@ -220,8 +233,27 @@ def test_the_wheel_holds_built_objects_licences_and_the_marker_of_types(
     for source in (ROOT / "src/ebpfmesh/bpf").rglob("*.bpf.c"):
         assert str(source.relative_to(ROOT / "src").with_suffix(".o")) in names
     assert {"ebpfmesh/py.typed", "ebpfmesh/lowlevel/_libbpf.py", "ebpfmesh/bpf/LICENSE"} <= names
+    assert {"ebpfmesh/l7/_native.py", f"ebpfmesh/bpf/{native_library.LIBRARY}"} <= names
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
-    assert distributions["wheel"].name.endswith("-py3-none-any.whl")
+
+
+def test_the_wheel_is_for_this_architecture_and_any_python(distributions: dict[str, Path]) -> None:
+    name, archive = distributions["wheel"].name, zipfile.ZipFile(distributions["wheel"])
+    tag = name.removesuffix(".whl").split("-", 2)[2]
+    assert re.fullmatch(rf"py3-none-(manylinux_2_\d+|linux)_{platform.machine()}", tag)
+    (metadata,) = [archive.read(name) for name in archive.namelist() if name.endswith(".dist-info/WHEEL")]
+    assert f"Tag: {tag}".encode() in metadata
+    assert b"Root-Is-Purelib: false" in metadata
+    assert tag.rpartition("-")[2] in {one.platform for one in packaging.tags.sys_tags()}  # pip takes it here
+
+
+def test_the_wheel_holds_what_a_parser_of_somebody_else_includes(distributions: dict[str, Path]) -> None:
+    names = set(zipfile.ZipFile(distributions["wheel"]).namelist())
+    headers = {
+        str(path.relative_to(ROOT / "src")) for path in (ROOT / "src/ebpfmesh/bpf/include").rglob("*.h")
+    }
+    assert "ebpfmesh/bpf/include/ebpfmesh/parser.h" in headers
+    assert headers <= names
 
 
 def test_the_sdist_holds_sources_only_and_builds_the_same_wheel(distributions: dict[str, Path]) -> None:
@@ -229,7 +261,9 @@ def test_the_sdist_holds_sources_only_and_builds_the_same_wheel(distributions: d
 
     with tarfile.open(distributions["sdist"]) as archive:
         names = [name.partition("/")[2] for name in archive.getnames()]
-    assert not [name for name in names if name.endswith((".bpf.o", "/_libbpf.py", ".pyc"))]
+    assert not [
+        name for name in names if name.endswith((".bpf.o", ".so", "/_libbpf.py", "/_native.py", ".pyc"))
+    ]
     assert {"build_tools/bpf_objects.py", "hatch_build.py", "Makefile", "LICENSE"} <= set(names)
     digests = {
         hashlib.sha256(distributions[name].read_bytes()).hexdigest()
