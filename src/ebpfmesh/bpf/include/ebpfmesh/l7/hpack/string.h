@@ -27,10 +27,12 @@ L7_GLOBAL __u64 hpack_integer(struct hpack_block *block, __u32 prefix)
 		octet = block->bytes[L7_INDEX(at, HPACK_BLOCK)];
 		at++;
 		value += (__u64)(octet & 127) << shift;
-		if (!(octet & 128)) {
-			block->at = at;
-			return value >> 32 ? HPACK_FAILED | HPACK_INTEGER : value;
-		}
+		if (octet & 128)
+			continue;
+		if (value >> 32)
+			break;
+		block->at = at;
+		return value;
 	}
 	return HPACK_FAILED | HPACK_INTEGER;
 }
