@@ -217,4 +217,13 @@ L7_GLOBAL __attribute__((unused)) int http_field_of_name(struct l7_config *confi
 	return field;
 }
 
+/* The registered name alone, for a header that is no field where it was found: HTTP_REGISTERED on, or HTTP_OTHER. */
+L7_GLOBAL __attribute__((unused)) int http_registered_field(struct l7_config *config, struct l7_record *record,
+							    __u32 at, __u32 length)
+{
+	if (!config || !record || !length || length > L7_NAME_LENGTH || !(config->lengths >> length & 1))
+		return HTTP_OTHER;
+	return http_registered_name(config, record->text + L7_INDEX(at, L7_TEXT), length);
+}
+
 #endif

@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0 */
+/* HTTP/1.0 and HTTP/1.1 (RFC 9112, RFC 9110): heads, framing, pipelining, persistence. docs/http1-conformance.md says what is
+ * accepted. A body goes by unseen; a head may span windows and be split at every byte.
+ *
+ * The scanners take eight bytes at a time and stop at whatever is not plain. In each step one phase, or a whole header line,
+ * is done; http1_step() is called in a loop until the head is read or the window is. What changes between steps lies in the
+ * state and not in registers, so that the verifier sees one step as every other. */
+#ifndef EBPFMESH_L7_HTTP1_H
+#define EBPFMESH_L7_HTTP1_H
+
+#include "http.h"
+#include "http1/chunk.h"
+#include "http1/field.h"
+#include "http1/message.h"
+#include "http1/span.h"
+#include "http1/start_line.h"
+#include "http1/state.h"
+
+/* More than the steps that any window can take: one a byte, and one a byte again where a value is read a second time. */
+#define HTTP1_STEPS (8 * L7_WINDOW)
+
+L7_CALLBACK long http1_step(__u32 i, void *context)
+{
+	struct http1_walk *walk = context;
+	struct http1_half *half = walk->half;
+	__u8 phase = half->phase;
+	long stop;
+	__u8 c;
+
+	(void)i;
+	if (half->at >= walk->window->end)
+		return 1;
+	c = *http1_bytes(walk->window, half->at);
+	if (phase >= HTTP1_LINE)
+		stop = http1_field_step(walk, c);
+	else if (phase >= HTTP1_CHUNK_FIRST)
+		stop = http1_chunk_step(walk, phase, c);
+	else if (phase == HTTP1_HOST_END)
+		stop = http1_host_end(walk, c);
+	else if (phase >= HTTP1_TARGET_AUTHORITY)
+		stop = http1_span_step(walk, phase);
+	else
+		stop = http1_start_line_step(walk, phase, c);
+	return stop ? 1 : 0;
+}
+
+L7_INLINE __u32 http1_head_limit(const struct http1_walk *walk)
+{
+	return walk->config->head_limit ? walk->config->head_limit : HTTP1_HEAD_LIMIT;
+}
+
+/* All that was shown is read, and the head is not complete. */
+L7_INLINE int http1_unfinished(struct http1_walk *walk)
+{
+	struct http1_half *half = walk->half;
+
+	if (half->at < walk->window->end)
+		return l7_error(walk->record, L7_BAD_CALL, half->at);
+	half->head += half->at - walk->window->start;
+	if (half->phase == HTTP1_START)
+		half->head = 0;
+	if (half->head > http1_head_limit(walk))
+		return l7_error(walk->record, L7_TOO_LONG, half->at);
+	if (walk->window->flags & L7_END_OF_STREAM && half->phase != HTTP1_START)
+		return l7_error(walk->record, L7_INCOMPLETE, half->at);
+	return l7_more(walk->record, 1);
+}
+
+L7_INLINE int http1_answer(struct http1_walk *walk)
+{
+	struct http1_half *half = walk->half;
+	__u8 stop = half->stop;
+
+	if (stop == HTTP1_GO_ON)
+		return http1_unfinished(walk);
+	if (stop == HTTP1_FAILED) {
+		walk->record->at = half->at;
+		return L7_ERROR;
+	}
+	if (stop == HTTP1_UNDECIDED_BYTES)
+		return l7_escalate(walk->record, HTTP1_BEFORE_ANSWER, half->at);
+	if (half->head + half->at - walk->window->start > http1_head_limit(walk))
+		return l7_error(walk->record, L7_TOO_LONG, half->at);
+	if (stop == HTTP1_CHUNK_READ)
+		return l7_pass(walk->record, half->at - walk->window->start, half->length);
+	return http1_head(walk);
+}
+
+/* The room for text that is kept; behind it there is always room for a name and for what decides about framing. */
+L7_INLINE __u32 http1_room(const struct l7_config *config)
+{
+	__u32 limit = config->text_limit;
+
+	if (!limit)
+		limit = HTTP1_TEXT_LIMIT;
+	if (limit > L7_TEXT)
+		limit = L7_TEXT;
+	return limit < 2 * HTTP1_TEXT_RESERVE ? HTTP1_TEXT_RESERVE : limit - HTTP1_TEXT_RESERVE;
+}
+
+L7_INLINE int http1_core(struct l7_config *config, struct l7_window *window, struct l7_state *memory,
+			 struct l7_record *record)
+{
+	struct http1_state *state = (struct http1_state *)memory->words;
+	struct http1_half *half = &state->half[L7_INDEX(window->direction, 2)];
+	struct http1_walk walk = { config, window, state, half, record };
+	__u8 *end, behind;
+
+	if (state->tunnel) {
+		record->flags = L7_TUNNEL | L7_TO_END;
+		return l7_pass(record, 0, 0);
+	}
+	if (window->gap)
+		return l7_escalate(record, L7_GAP, window->start);
+	if (config->flags & L7_MIDSTREAM)
+		return l7_escalate(record, L7_NOT_FROM_START, window->start);
+	half->at = window->start;
+	half->stop = HTTP1_GO_ON;
+	half->room = http1_room(config);
+	/* a zero stops every scanner: none needs to ask where the window ends */
+	end = (__u8 *)http1_bytes(window, window->end);
+	behind = *end;
+	*end = 0;
+	l7_loop(HTTP1_STEPS, http1_step, &walk);
+	*end = behind;
+	return http1_answer(&walk);
+}
+
+/* How much the first bytes look like HTTP/1: a method and a space, or the version at the front of a response. */
+L7_INLINE int http1_confidence(struct l7_window *window)
+{
+	__u32 shown = window->end - window->start;
+	const __u8 *bytes = http1_bytes(window, window->start);
+	__u64 word = l7_load64(bytes);
+	__u64 stop = http1_not_name(word);
+	__u32 n = stop ? http1_first(stop) : 8;
+	__u8 next = word >> (n * 8 & 63);
+
+	if (window->direction == L7_RESPONSE) {
+		if (shown < 8)
+			return http_low_bytes(word ^ HTTP_WORD("HTTP/1.\0"), shown < 7 ? shown : 7) ? 0 : L7_UNDECIDED;
+		return (word & ~(0xffull << 56)) == HTTP_WORD("HTTP/1.\0") ? 95 : 0;
+	}
+	if (http_low_bytes(word, 4) == HTTP_WORD("PRI \0\0\0\0"))
+		return 0;
+	if (n >= shown)
+		return shown < 8 ? L7_UNDECIDED : 0;
+	if (n < 3 || n == 8 || next != ' ')
+		return 0;
+	if (shown < n + 2)
+		return L7_UNDECIDED;
+	next = bytes[n + 1];
+	return next == '/' || next == '*' ? 90 : (__u8)((next | 0x20) - 'a') < 26 ? 40 : 0;
+}
+
+L7_DETECTOR(http1)
+L7_PARSER_WITHOUT_TABLES(http1)
+
+#endif

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0 */
+/* SipHash-2-4 (Aumasson and Bernstein, 2012) of a value that comes in pieces: a secret is told by its digest and never kept. */
+#ifndef EBPFMESH_L7_HTTP1_DIGEST_H
+#define EBPFMESH_L7_HTTP1_DIGEST_H
+
+#include "keep.h"
+#include "scan.h"
+#include "state.h"
+
+L7_INLINE __u64 http1_rotate(__u64 word, __u32 by)
+{
+	return word << by | word >> (64 - by);
+}
+
+L7_INLINE void http1_sip_round(__u64 v[4])
+{
+	v[0] += v[1];
+	v[2] += v[3];
+	v[1] = http1_rotate(v[1], 13) ^ v[0];
+	v[3] = http1_rotate(v[3], 16) ^ v[2];
+	v[0] = http1_rotate(v[0], 32);
+	v[2] += v[1];
+	v[0] += v[3];
+	v[1] = http1_rotate(v[1], 17) ^ v[2];
+	v[3] = http1_rotate(v[3], 21) ^ v[0];
+	v[2] = http1_rotate(v[2], 32);
+}
+
+L7_INLINE void http1_sip_word(__u64 v[4], __u64 word)
+{
+	v[3] ^= word;
+	http1_sip_round(v);
+	http1_sip_round(v);
+	v[0] ^= word;
+}
+
+L7_INLINE void http1_digest_begin(struct http1_walk *walk)
+{
+	struct http1_state *state = walk->state;
+	__u64 k0 = walk->config->key[0], k1 = walk->config->key[1];
+
+	state->digest.v[0] = k0 ^ 0x736f6d6570736575ull;
+	state->digest.v[1] = k1 ^ 0x646f72616e646f6dull;
+	state->digest.v[2] = k0 ^ 0x6c7967656e657261ull;
+	state->digest.v[3] = k1 ^ 0x7465646279746573ull;
+	state->digest.tail = 0;
+	state->digest_length = 0;
+	state->without_space = state->digest;
+	state->length_without_space = 0;
+}
+
+/* Takes n <= 8 bytes, the low ones of a word. */
+L7_INLINE void http1_digest_take(struct http1_state *state, __u64 word, __u32 n)
+{
+	__u32 held = state->digest_length & 7;
+	__u64 tail;
+
+	word = http_low_bytes(word, n);
+	tail = state->digest.tail | word << (held * 8);
+	if (held + n >= 8) {
+		http1_sip_word(state->digest.v, tail);
+		tail = held ? word >> (64 - held * 8) : 0;
+	}
+	state->digest.tail = tail;
+	state->digest_length += n;
+}
+
+/* The digest of what came before the white space at the end. */
+L7_INLINE __u64 http1_digest_end(struct http1_state *state)
+{
+	struct http1_digest *digest = &state->without_space;
+
+	http1_sip_word(digest->v, digest->tail | (__u64)state->length_without_space << 56);
+	digest->v[2] ^= 0xff;
+	for (int i = 0; i < 4; i++)
+		http1_sip_round(digest->v);
+	return digest->v[0] ^ digest->v[1] ^ digest->v[2] ^ digest->v[3];
+}
+
+/* What ends a value, or breaks it. */
+L7_INLINE long http1_value_end(struct http1_walk *walk, __u8 c)
+{
+	struct http1_half *half = walk->half;
+
+	if (c && c != '\r' && c != '\n' && http1_allows(walk, HTTP1_ALLOW_VALUE_CONTROLS)) {
+		half->at++;
+		half->size++; /* it was stored with its word */
+		return 0;
+	}
+	return http1_line_end(walk, c, HTTP1_VALUE_LF, HTTP1_LINE, HTTP1_BAD_VALUE);
+}
+
+/* Up to eight bytes of the value: as many as are visible, or one that is white space. */
+L7_INLINE long http1_digest_step(struct http1_walk *walk)
+{
+	struct http1_half *half = walk->half;
+	struct http1_state *state = walk->state;
+	__u64 word = l7_load64(http1_bytes(walk->window, half->at));
+	__u64 stop = http1_not_visible(word);
+	__u32 n = stop ? http1_first(stop) : 8;
+	__u8 c = word & 0xff;
+
+	if (n) {
+		http1_digest_take(state, word, n);
+		half->at += n;
+	} else {
+		if (!(c & 0x80) && !http1_is_space(c)) {
+			half->size = 0;
+			return http1_value_end(walk, c);
+		}
+		http1_digest_take(state, word, 1);
+		half->at++;
+		if (http1_is_space(c))
+			return 0;
+	}
+	state->without_space = state->digest;
+	state->length_without_space = state->digest_length;
+	return 0;
+}
+
+#endif

@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0 */
+/* Runs of visible characters that have structure: targets (RFC 9112 section 3.2) and the value of Host. */
+#ifndef EBPFMESH_L7_HTTP1_SPAN_H
+#define EBPFMESH_L7_HTTP1_SPAN_H
+
+#include "digest.h"
+#include "keep.h"
+#include "scan.h"
+#include "state.h"
+
+/* The authority of the target ends: it is the host, without what stands before '@'. */
+L7_INLINE long http1_authority_end(struct http1_walk *walk)
+{
+	struct http1_half *half = walk->half;
+
+	if (half->size == half->mark)
+		return http1_fail(walk, HTTP1_BAD_TARGET);
+	http1_keep_part(walk, HTTP_HOST, half->mark, half->size - half->mark);
+	half->seen |= HTTP1_SEEN_AUTHORITY;
+	return 0;
+}
+
+/* The path begins at mark and ends before this character. */
+L7_INLINE void http1_path_end(struct http1_walk *walk)
+{
+	struct http1_half *half = walk->half;
+
+	http1_keep_part(walk, HTTP_PATH, half->mark, half->size - half->mark);
+}
+
+L7_INLINE long http1_target_end(struct http1_walk *walk)
+{
+	struct http1_half *half = walk->half;
+
+	if (half->phase == HTTP1_TARGET_PATH) {
+		/* '*' stands alone */
+		if (half->size != 1 && *http1_text(walk, half->value) == '*')
+			return http1_fail(walk, HTTP1_BAD_TARGET);
+		http1_path_end(walk);
+	}
+	http1_keep(walk, HTTP_TARGET);
+	half->at++;
+	half->phase = HTTP1_VERSION_PHASE;
+	return 0;
+}
+
+/* A character at which the run of an authority stops. */
+L7_INLINE long http1_authority_stop(struct http1_walk *walk, __u8 c)
+{
+	struct http1_half *half = walk->half;
+
+	if (c == '@' && half->phase == HTTP1_TARGET_AUTHORITY && !(half->seen & HTTP1_USERINFO)) {
+		half->seen |= HTTP1_USERINFO;
+		half->mark = half->size + 1;
+		return 0;
+	}
+	if (c == '@' || (c != ' ' && half->phase == HTTP1_TARGET_CONNECT) || http1_authority_end(walk))
+		return http1_fail(walk, HTTP1_BAD_TARGET);
+	half->mark = half->size;
+	half->phase = c == '/' ? HTTP1_TARGET_PATH : c == ' ' ? half->phase : HTTP1_TARGET_QUERY;
+	if (c != '/' && half->seen & HTTP1_SEEN_AUTHORITY && !(half->seen & HTTP1_TO_CONNECT)) {
+		/* no path: it is "/" (RFC 9110 section 4.2.3), of which the target has one before its authority */
+		http1_keep_part(walk, HTTP_PATH, walk->record->fields[HTTP_SCHEME].length + 1, 1);
+	}
+	return 0;
+}
+
+/* A character that is not a plain one of its run; it stands at half->at. */
+L7_INLINE long http1_span_stop(struct http1_walk *walk, __u8 phase, __u8 c)
+{
+	struct http1_half *half = walk->half;
+
+	if (phase == HTTP1_HOST_VALUE) {
+		if (http1_is_space(c)) {
+			half->phase = HTTP1_HOST_END;
+			return 0;
+		}
+		if (c == '/' || c == '?' || c == '@' || c == '#' || c >= 0x7f)
+			return http1_fail(walk, HTTP1_BAD_HOST);
+		return http1_value_end(walk, c);
+	}
+	if (phase == HTTP1_TARGET_AUTHORITY || phase == HTTP1_TARGET_CONNECT) {
+		if (c <= 0x20 ? c != ' ' : c >= 0x7f)
+			return http1_fail(walk, HTTP1_BAD_TARGET);
+		if (http1_authority_stop(walk, c))
+			return 1;
+	} else if (phase == HTTP1_TARGET_PATH && (c == '?' || c == '#')) {
+		if (*http1_text(walk, half->value) == '*')
+			return http1_fail(walk, HTTP1_BAD_TARGET);
+		http1_path_end(walk);
+		half->phase = HTTP1_TARGET_QUERY;
+	}
+	if (c == ' ')
+		return http1_target_end(walk);
+	if (c < 0x20 || c >= 0x7f)
+		return http1_fail(walk, HTTP1_BAD_TARGET);
+	half->size++; /* it was stored with its word */
+	half->at++;
+	return 0;
+}
+
+/* Up to 64 characters. At which a run stops: all of them, in each of the eight bytes; '/' and '?' differ in one bit. */
+L7_INLINE long http1_span_step(struct http1_walk *walk, __u8 phase)
+{
+	struct http1_half *half = walk->half;
+	const __u8 *from = http1_bytes(walk->window, half->at);
+	__u8 *to = http1_text(walk, half->value + half->size);
+	__u64 either = 0, question = HTTP1_EACH('?'), hash = HTTP1_EACH('#'), at_sign = HTTP1_EACH('@');
+	__u32 n = 64;
+	__u8 c;
+
+	if (phase == HTTP1_TARGET_QUERY)
+		question = hash = at_sign = 0;
+	else if (phase == HTTP1_TARGET_PATH)
+		at_sign = 0;
+	else
+		either = HTTP1_EACH(0x10);
+	for (__u32 k = 0; k < 64; k += 8) {
+		__u64 word = l7_load64(from + k), a = (word | either) ^ question, b = word ^ hash, d = word ^ at_sign;
+		__u64 stop = ((a - HTTP1_EACH(1)) & ~a) | ((b - HTTP1_EACH(1)) & ~b) | ((d - HTTP1_EACH(1)) & ~d);
+
+		l7_store64(to + k, word);
+		stop = (stop & HTTP1_HIGH) | http1_not_visible(word);
+		if (stop) {
+			n = k + http1_first(stop);
+			break;
+		}
+	}
+	half->size += n;
+	half->at += n;
+	if (n == 64 || half->at >= walk->window->end)
+		return 0;
+	c = *http1_bytes(walk->window, half->at);
+	return http1_span_stop(walk, phase, c);
+}
+
+/* White space behind the value of Host. */
+L7_INLINE long http1_host_end(struct http1_walk *walk, __u8 c)
+{
+	if (http1_is_space(c)) {
+		walk->half->at++;
+		return 0;
+	}
+	return http1_line_end(walk, c, HTTP1_VALUE_LF, HTTP1_LINE, HTTP1_BAD_HOST);
+}
+
+#endif
