@@ -25,9 +25,14 @@ from ebpfmesh.l7.contract import (
     Reply,
     Step,
 )
+from ebpfmesh.l7.detect import Detector, detect
 from ebpfmesh.l7.events import Data, Dropped, End, Event, Replied, Tunnel, Undecodable
 from ebpfmesh.l7.parser import CoreParser, Parser, PythonParser
 from ebpfmesh.l7.plan import Binary, Kind, Number, Text
+from ebpfmesh.l7.registry import REGISTRY, Status
+from ebpfmesh.l7.vectors import Vector, run_vectors
+
+parser, parsers, register = REGISTRY.parser, REGISTRY.parsers, REGISTRY.register
 
 __all__ = [
     "REQUEST",
@@ -38,6 +43,7 @@ __all__ = [
     "Connection",
     "CoreParser",
     "Data",
+    "Detector",
     "Direction",
     "Drop",
     "Dropped",
@@ -58,8 +64,15 @@ __all__ = [
     "RecordFlag",
     "Replied",
     "Reply",
+    "Status",
     "Step",
     "Text",
     "Tunnel",
     "Undecodable",
+    "Vector",
+    "detect",
+    "parser",
+    "parsers",
+    "register",
+    "run_vectors",
 ]
