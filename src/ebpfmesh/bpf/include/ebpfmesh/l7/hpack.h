@@ -147,6 +147,7 @@ L7_INLINE __u32 hpack_append(struct hpack_walk *walk, __u32 at)
 L7_INLINE long hpack_name(struct hpack_walk *walk, struct hpack_field *field)
 {
 	field->tag = 0;
+	field->value = 0;
 	if (field->index > HPACK_STATIC)
 		return hpack_use_dynamic(walk, field);
 	if (field->index) {
