@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ebpfmesh.engine.balance.registry import balancer
     from ebpfmesh.engine.balance.table import HashKey, Pick, Table, Target
     from ebpfmesh.errors import EbpfMeshError
+    from ebpfmesh.include import get_include
     from ebpfmesh.mesh import Changed, Mesh, Refused
     from ebpfmesh.objects import Objects, load
     from ebpfmesh.policy.model import Backend, Balance, Capacity, Config, Service
@@ -50,6 +51,7 @@ _HOME = {
     "Table": "engine.balance.table",
     "Target": "engine.balance.table",
     "balancer": "engine.balance.registry",
+    "get_include": "include",
     "load": "objects",
 }
 _MODULES = ("errors", "features", "hooks", "maps")
@@ -75,6 +77,7 @@ __all__ = [
     "balancer",
     "errors",
     "features",
+    "get_include",
     "hooks",
     "load",
     "maps",

@@ -190,7 +190,6 @@ def builtin(name: str) -> Core:
     return _core(_opened(LIBRARY), LIBRARY, name)
 
 
-@cache
 def load(path: Path, name: str) -> Core:
     """The core ``name`` of somebody else's library, as ``ebpfmesh build-parser`` makes it.
 
@@ -200,6 +199,17 @@ def load(path: Path, name: str) -> Core:
     version's, naming both.
     """
     path = path.resolve()
+    try:
+        state = path.stat()
+    except OSError as error:
+        remedy = "name the library that build-parser made"
+        raise SpecError(error.strerror or "cannot be read", where=str(path), remedy=remedy) from error
+    return _loaded(path, name, (state.st_dev, state.st_ino, state.st_mtime_ns))
+
+
+@cache
+def _loaded(path: Path, name: str, _version: tuple[int, ...]) -> Core:
+    """The core of a library, once for each version of the file."""
     core = _core(_opened(path), path, name)
     _compare(core)
     return core
@@ -232,10 +242,6 @@ def _compare(core: Core) -> None:
 
 def _opened(path: Path) -> Any:
     """dlopen(3)'s handle."""
-    if path == LIBRARY:
-        _lib()
-    elif not path.is_file():
-        raise SpecError("no such file", where=str(path), remedy="name the library that build-parser made")
     handle = _lib().dlopen(os.fsencode(path), os.RTLD_NOW | os.RTLD_LOCAL)
     if not handle:
         raise SpecError(_reason(path), where=str(path), remedy=_REMEDY)
