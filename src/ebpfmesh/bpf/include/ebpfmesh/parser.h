@@ -168,6 +168,10 @@ struct l7_record {
 	})
 #define L7_CALLBACK static __attribute__((noinline))
 
+/* What was loaded is loaded again: the verifier then knows no range of it. A cursor that is known to begin in 0 … 4096 has
+ * another range after each step of a loop, and the verifier would walk them all; one that it knows nothing of has not. */
+#define L7_FORGET() asm volatile("" ::: "memory")
+
 /* Calls step(0, context) … up to count times; step returns 1 to stop. Minimum kernel: 5.17. */
 #define l7_loop(count, step, context) bpf_loop(count, step, context, 0)
 
@@ -182,6 +186,7 @@ L7_INLINE void l7_store64(__u8 *to, __u64 word)
 }
 
 #else
+#define L7_FORGET() (void)0
 #define L7_INDEX(index, size) ((index) & ((size)-1))
 #define L7_CALLBACK static inline __attribute__((always_inline))
 
@@ -299,6 +304,7 @@ struct l7_core {
 		L7_RESET(record);                                                                                      \
 		if (window->end > L7_WINDOW || window->start > window->end || window->direction > L7_RESPONSE)         \
 			return l7_error(record, L7_BAD_CALL, 0);                                                       \
+		L7_FORGET();                                                                                           \
 		return name##_core(config, window, state, tables, record);                                             \
 	}                                                                                                              \
 	L7_NATIVE_CORE(name, sizeof(tables_type))
@@ -317,6 +323,7 @@ struct l7_no_tables {
 		L7_RESET(record);                                                                                      \
 		if (window->end > L7_WINDOW || window->start > window->end || window->direction > L7_RESPONSE)         \
 			return l7_error(record, L7_BAD_CALL, 0);                                                       \
+		L7_FORGET();                                                                                           \
 		return name##_core(config, window, state, record);                                                     \
 	}                                                                                                              \
 	L7_NATIVE_CORE(name, 0)
