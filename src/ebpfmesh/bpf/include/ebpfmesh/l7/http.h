@@ -46,7 +46,7 @@ enum http_field {
 	/* the fields of records that are no head have numbers of their own */
 	HTTP_CODE = 0,
 	HTTP_LAST_STREAM = 1,
-	HTTP_PROMISED = 28, /* beside the fields of the promised request */
+	HTTP_PROMISED = 28,  /* beside the fields of the promised request */
 	HTTP_FLOOD_KIND = 3, /* the frame's type */
 	HTTP_FLOOD_COUNT = 4,
 	GRPC_LENGTH = 0,
@@ -59,7 +59,7 @@ enum http_field {
 	HTTP_MAX_FRAME = 5,
 	HTTP_MAX_LIST = 6,
 	HTTP_EXTENDED_CONNECT = 8, /* RFC 8441 */
-	HTTP_NO_PRIORITIES = 9,    /* RFC 9218 */
+	HTTP_NO_PRIORITIES = 9,	   /* RFC 9218 */
 };
 
 enum http_framing {
