@@ -213,7 +213,7 @@ class Decoder:
         """A new connection, with this configuration; ``keep`` is what the hook answers for each field."""
         self._memory[self._config : self._block] = bytes(self._block - self._config)
         struct.pack_into("<6I", self._memory, self._config, 0, flags, 0, head_limit, text_limit, table_limit)
-        self._flags, self._keep = flags, keep
+        self.flags, self._keep = flags, keep
 
     def set_limit(self, limit: int) -> None:
         """SETTINGS_HEADER_TABLE_SIZE was acknowledged."""
