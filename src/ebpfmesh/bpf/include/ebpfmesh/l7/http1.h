@@ -28,7 +28,7 @@ L7_CALLBACK long http1_step(__u32 i, void *context)
 	__u8 c;
 
 	(void)i;
-	if (half->at >= walk->window->end)
+	if (half->at >= walk->window->end && !http1_is_due(walk, phase))
 		return 1;
 	c = *http1_bytes(walk->window, half->at);
 	if (phase >= HTTP1_LINE)

@@ -175,8 +175,10 @@ L7_INLINE long http1_name_complete(struct http1_walk *walk)
 	half->back = http1_way_of(walk, field);
 	if (half->back == HTTP1_DIGEST)
 		http1_digest_begin(walk);
-	half->name = length;
-	half->value += http1_lists(walk) ? length : 0;
+	if (http1_lists(walk)) {
+		half->name = length;
+		half->value += length;
+	}
 	half->size = 0;
 	half->phase = HTTP1_VALUE_SPACE;
 	return 0;
@@ -184,27 +186,39 @@ L7_INLINE long http1_name_complete(struct http1_walk *walk)
 
 /* --- scanning ------------------------------------------------------------------------------------------------------- */
 
-/* The first byte of a line. */
+/* Whether a value can be completed before the byte behind its line has come. */
+L7_INLINE int http1_is_due(const struct http1_walk *walk, __u8 phase)
+{
+	return phase == HTTP1_LIST ||
+	       (phase == HTTP1_LINE && walk->half->back && !http1_allows(walk, HTTP1_ALLOW_FOLDED_LINES));
+}
+
+/* The first byte of a line; zero behind the window's end, if http1_is_due(). */
 L7_INLINE long http1_line(struct http1_walk *walk, __u8 c)
 {
 	struct http1_half *half = walk->half;
 
+	if (half->back && !(http1_is_space(c) && http1_allows(walk, HTTP1_ALLOW_FOLDED_LINES)))
+		return http1_value_complete(walk);
 	if (http1_is_space(c)) {
-		if (!half->back || !http1_allows(walk, HTTP1_ALLOW_FOLDED_LINES))
+		if (!half->back)
 			return http1_fail(walk, HTTP1_FOLDED_LINE);
 		half->phase = half->size ? half->back : HTTP1_VALUE_SPACE;
 		return 0;
 	}
-	if (half->back)
-		return http1_value_complete(walk);
 	if (c == '\r' || c == '\n') {
 		if (http1_line_end(walk, c, HTTP1_HEAD_LF, HTTP1_START, 0))
 			return 1;
+		if (half->at < walk->window->end && *http1_bytes(walk->window, half->at) == '\n' && c == '\r') {
+			half->at++;
+			half->phase = HTTP1_START;
+		}
 		if (half->phase == HTTP1_START)
 			half->stop = HTTP1_HEAD_READ;
 		return half->stop;
 	}
 	half->seen |= half->seen & HTTP1_IN_TRAILERS ? HTTP1_TRAILERS_CAME : 0;
+	half->name = 0;
 	half->value = walk->record->used + (http1_lists(walk) ? sizeof(struct l7_header) : 0);
 	half->size = 0;
 	half->phase = HTTP1_NAME;
@@ -356,10 +370,18 @@ L7_INLINE long http1_field_step(struct http1_walk *walk, __u8 c)
 {
 	struct http1_half *half = walk->half;
 
-	if (half->phase == HTTP1_LINE && http1_line(walk, c))
-		return 1;
-	if (half->phase == HTTP1_NAME && http1_name(walk))
-		return 1;
+	if (half->phase == HTTP1_LINE) {
+		if (http1_line(walk, c))
+			return 1;
+		if (half->phase != HTTP1_NAME)
+			return 0;
+	}
+	if (half->phase == HTTP1_NAME) {
+		if (http1_name(walk))
+			return 1;
+		if (half->phase != HTTP1_VALUE_SPACE)
+			return 0;
+	}
 	if (half->phase == HTTP1_VALUE_SPACE)
 		http1_value_space(walk);
 	if (half->phase == HTTP1_SKIP)

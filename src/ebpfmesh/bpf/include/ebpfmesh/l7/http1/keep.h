@@ -6,18 +6,14 @@
 
 #include "state.h"
 
-/* Begins a run that has no name in the message; with L7_ALL_HEADERS it is listed under the name that HTTP/2 gives it. */
-L7_INLINE void http1_open(struct http1_walk *walk, __u64 name, __u32 length)
+/* Begins a run that has no name: the method, the target. */
+L7_INLINE void http1_open(struct http1_walk *walk)
 {
 	struct http1_half *half = walk->half;
 
 	half->value = walk->record->used;
 	half->size = 0;
-	half->name = length;
-	if (http1_lists(walk)) {
-		l7_store64(http1_text(walk, half->value + sizeof(struct l7_header)), name);
-		half->value += sizeof(struct l7_header) + length;
-	}
+	half->name = 0;
 }
 
 /* A part of the run is a field: cut where room ends. */
@@ -38,7 +34,7 @@ L7_INLINE void http1_keep_part(struct http1_walk *walk, __u32 field, __u32 from,
 	record->present |= bit;
 }
 
-/* The run at hand stays in the text, cut where room ends; the name before it too, if all are listed. */
+/* The run at hand stays in the text, cut where room ends; the header before it too, if all are listed. */
 L7_INLINE void http1_stay(struct http1_walk *walk)
 {
 	struct http1_half *half = walk->half;
@@ -46,13 +42,13 @@ L7_INLINE void http1_stay(struct http1_walk *walk)
 	__u32 end = half->value + half->size;
 
 	if (end > half->room) {
-		if (http1_lists(walk))
+		if (half->name)
 			record->truncated |= 1u << HTTP1_LIST_TRUNCATED;
 		if (half->value > half->room)
 			return;
 		end = half->room;
 	}
-	if (http1_lists(walk)) {
+	if (half->name) {
 		__u8 *header = http1_text(walk, record->used);
 		__u32 length = end - half->value;
 

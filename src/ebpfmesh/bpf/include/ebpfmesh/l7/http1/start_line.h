@@ -35,7 +35,7 @@ L7_INLINE long http1_start(struct http1_walk *walk, __u8 c)
 		half->phase = HTTP1_VERSION_PHASE;
 		return 0;
 	}
-	http1_open(walk, HTTP_WORD(":method\0"), 7);
+	http1_open(walk);
 	half->phase = HTTP1_METHOD_PHASE;
 	return 0;
 }
@@ -54,7 +54,7 @@ L7_INLINE long http1_method_end(struct http1_walk *walk)
 	if (half->size == 7 && word == HTTP_WORD("CONNECT\0"))
 		half->seen |= HTTP1_TO_CONNECT;
 	http1_keep(walk, HTTP_METHOD);
-	http1_open(walk, HTTP_WORD(":path\0\0\0"), 5);
+	http1_open(walk);
 	half->at++;
 	half->mark = 0;
 	half->phase = HTTP1_TARGET_FIRST;
