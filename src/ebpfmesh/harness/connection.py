@@ -13,7 +13,6 @@ from ebpfmesh.l7.contract import Bytes, Config, Direction, Op, RawEvent, raw_eve
 if TYPE_CHECKING:
     from ebpfmesh.harness.engine import KernelEngine
 
-_PIECE = 1 << 16  # the native engine cuts there too: the same windows, the same events
 _NO_FLAGS = RunFlag(0)
 
 
@@ -150,12 +149,12 @@ class KernelConnection:
 
 
 def _pieces(length: int, splits: Iterable[int]) -> list[int]:
-    """The lengths of the pieces between ``splits``, none longer than the native engine's."""
+    """The lengths of the pieces between ``splits``, none longer than a run takes."""
     borders = sorted({0, length, *(at for at in splits if 0 < at < length)})
     found = []
     for start, end in pairwise(borders):
-        found += [_PIECE] * ((end - start) // _PIECE)
-        if rest := (end - start) % _PIECE:
+        found += [INPUT] * ((end - start) // INPUT)
+        if rest := (end - start) % INPUT:
             found.append(rest)
     return found
 

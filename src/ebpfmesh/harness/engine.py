@@ -15,20 +15,19 @@ from ebpfmesh.harness.objects import KINDS, builtin_path, read
 from ebpfmesh.harness.structures import OUTPUT, SIZES
 from ebpfmesh.l7.contract import FIELDS, Config
 from ebpfmesh.objects import Objects
-from ebpfmesh.spec import ObjectSpec
 
 LEAST_OUTPUT = SIZES["l7_event"] + 16 * FIELDS + 4096 + 64
 """``sizeof(struct l7_told)``: with less room for events, no call is made."""
 
 
 class KernelEngine:
-    """A parser core that is loaded in the kernel: ``name``; ``spec`` is its object. Make one with `load`.
+    """A parser core that is loaded in the kernel: ``name``; ``path`` of its object; ``loaded``. Make one with `load`.
 
     ``output`` is how many bytes of events one run may tell before it stops for them to be taken; only tests lower it.
     """
 
-    def __init__(self, name: str, spec: ObjectSpec, loaded: Objects) -> None:
-        self.name, self.spec, self.loaded = name, spec, loaded
+    def __init__(self, name: str, path: Path, loaded: Objects) -> None:
+        self.name, self.path, self.loaded = name, path, loaded
         self.memory = Memory(loaded, loaded.programs[f"{name}_tc"])
         self.lock = threading.RLock()
         self.output = OUTPUT
@@ -72,7 +71,7 @@ class KernelEngine:
         names = {kind: f"{self.name}_{kind}" for kind in KINDS}
         if all(name in self.loaded.programs for name in names.values()):
             return _cost(self.loaded, names)
-        with objects.load(self.spec, programs=names.values()) as loaded:
+        with objects.load(self.loaded.spec, programs=names.values()) as loaded:
             return _cost(loaded, names)
 
     def require_open(self) -> None:
@@ -100,7 +99,8 @@ def load(name: str | None = None, *, path: Path | str | None = None, sockets: bo
     """
     if name is None and path is None:
         raise TypeError("load() wants a name or a path")
-    spec, found = read(Path(path) if path is not None else builtin_path(name or ""), name)
+    place = Path(path) if path is not None else builtin_path(name or "")
+    spec, found = read(place, name)
     programs = [f"{found}_{kind}" for kind in KINDS[: 3 if sockets else 1]]
     try:
         loaded = objects.load(spec, programs=programs)
@@ -110,7 +110,7 @@ def load(name: str | None = None, *, path: Path | str | None = None, sockets: bo
         )
         raise
     try:
-        return KernelEngine(found, spec, loaded)
+        return KernelEngine(found, place, loaded)
     except BaseException:
         loaded.close()
         raise
