@@ -11,14 +11,14 @@ from __future__ import annotations
 from typing import Any
 
 import hpack
-import hpack_decoders as codes
 import pytest
-from differential.nghttp2 import Inflater, RefusedError
 from hpack.exceptions import HPACKError
-from hpack_connections import Block, connections, spoilt
-from hpack_decoders import Decoder, native
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from differential.nghttp2 import Inflater, RefusedError
+from hpack_connections import Block, connections, spoilt
+from hpack_decoders import Decoder, native
 
 LARGE = {"text_limit": 65536, "head_limit": 1 << 24, "table_limit": 65536}
 
@@ -69,9 +69,7 @@ def test_what_another_encoder_wrote_is_read(decoder, lists, sizes, huffman):
 def by_ours(decoder: Decoder, blocks: list[Block]) -> Reading:
     """What each block means, up to the first that is refused: that one is None."""
     decoder.reset(**LARGE)
-    result: HEADERS = st.tuples(st.binary(min_size=1, max_size=30), st.binary(max_size=300), st.booleans())
-
-Reading = []
+    result: Reading = []
     for block in blocks:
         for limit in block.limits:
             decoder.set_limit(limit)
@@ -85,9 +83,7 @@ Reading = []
 
 def by_nghttp2(blocks: list[Block]) -> Reading:
     inflater = Inflater()
-    result: HEADERS = st.tuples(st.binary(min_size=1, max_size=30), st.binary(max_size=300), st.booleans())
-
-Reading = []
+    result: Reading = []
     for block in blocks:
         for limit in block.limits:
             inflater.allow(limit)
@@ -100,9 +96,7 @@ Reading = []
 
 def by_hpack(blocks: list[Block]) -> Reading:
     decoder = hpack.Decoder(max_header_list_size=1 << 24)
-    result: HEADERS = st.tuples(st.binary(min_size=1, max_size=30), st.binary(max_size=300), st.booleans())
-
-Reading = []
+    result: Reading = []
     for block in blocks:
         for limit in block.limits:
             decoder.max_allowed_table_size = limit
