@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from types import FrameType
+from types import FrameType, ModuleType
 from typing import Any, NoReturn
 
 from ebpfmesh.errors import EbpfMeshError, VerifierError
@@ -25,6 +25,8 @@ COMMANDS = {
     "cleanup": "remove the pins and records that a dead agent left",
     "doctor": "say what this host can do, each shortage with its remedy",
     "inspect": "show the programs, maps and layouts of a BPF object file",
+    "decode": "show what the recorded bytes of a connection are, parsed here or in the kernel",
+    "build-parser": "build the core of a protocol of your own, for this machine and for the kernel",
 }
 
 OK, PROBLEM, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -40,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with interrupt(signal.SIG_DFL):
             arguments = _parser(words).parse_args(words)
-            status: int = import_module(f"ebpfmesh.cli.{arguments.command}").run(arguments)
+            status: int = _module(arguments.command).run(arguments)
             sys.stdout.flush()
     except EbpfMeshError as error:
         return _failed(error, debug="--debug" in words)
@@ -104,8 +106,12 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
         _common(command, top=False)
         command.set_defaults(parser=command)
         if name == asked:
-            import_module(f"ebpfmesh.cli.{name}").add_arguments(command)
+            _module(name).add_arguments(command)
     return parser
+
+
+def _module(command: str) -> ModuleType:
+    return import_module(f"ebpfmesh.cli.{command.replace('-', '_')}")
 
 
 def _common(parser: argparse.ArgumentParser, *, top: bool) -> None:

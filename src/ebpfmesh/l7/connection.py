@@ -120,6 +120,11 @@ class Connection(ABC):
         """How many bytes of a direction were fed, or lost."""
         return self._flows[direction].position
 
+    def expected(self, direction: int) -> int:
+        """How many of the next bytes of a direction are known to be payload: nobody has to look at them."""
+        flow = self._flows[direction]
+        return max(0, flow.until - flow.position)
+
     def decodable(self, direction: int) -> bool:
         """Whether the direction is still followed: it was not undecodable, and no error."""
         flow = self._flows[direction]

@@ -38,6 +38,8 @@ class Parser(ABC):
     """Among parsers that are equally sure of the same bytes, the highest is taken."""
     prefix: ClassVar[int] = 32
     """Bytes after which `detect` must be able to say; at most 1024."""
+    ahead: ClassVar[int] = 1
+    """Requests that may be unanswered when a recording of both directions is replayed: 1, or many if they have numbers."""
     codes: ClassVar[type[IntEnum] | None] = None
     """The protocol's own codes, from 16 on: their names are the reasons of errors."""
     leniencies: ClassVar[Mapping[str, int]] = {}
@@ -109,6 +111,11 @@ class CoreParser(Parser):
 
         name = self.core_name or self.name
         return native.builtin(name) if self.library is None else native.load(self.library, name)
+
+    @property
+    def object(self) -> Path | None:
+        """The BPF object that ``ebpfmesh build-parser`` made beside `library`; None: built in."""
+        return None if self.library is None else self.library.with_suffix(".bpf.o")
 
     def detect(self, prefix: bytes, direction: Direction) -> int | None:
         """What the core's own detector says; 0 if it has none."""

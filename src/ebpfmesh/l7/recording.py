@@ -1,0 +1,91 @@
+"""Recordings of what a direction of a connection carried, replayed: in one piece after the other, and two of them by turns.
+
+A recording of two directions has no times. A request is replayed before its response, and what follows a response that
+may change how the connection is read (CONNECT, an upgrade) after it: the directions take turns, message by message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from ebpfmesh.l7.connection import Connection
+from ebpfmesh.l7.contract import Direction
+from ebpfmesh.l7.events import End, Event
+
+BLOCK = 65536
+"""Bytes read, and fed, at a time."""
+_LINE = 512  # where two recordings take turns: fewer bytes at a time, and no more than a line
+
+
+class Recording:
+    """The bytes of one direction, from a function that reads up to so many (b"" is the end).
+
+    ``splits`` are offsets at which a piece ends; ``every`` splits at each byte.
+    """
+
+    def __init__(
+        self,
+        direction: Direction,
+        read: Callable[[int], bytes],
+        *,
+        splits: Sequence[int] = (),
+        every: bool = False,
+    ) -> None:
+        self.direction = direction
+        self._read = read
+        self._splits = sorted({at for at in splits if at > 0}, reverse=True)
+        self._every = every
+        self._block = b""
+        self._at = 0  # in the block
+        self._position = 0  # of the block's byte at _at, in the stream
+        self.done = False
+
+    def look(self, least: int) -> bytes:
+        """The first bytes, at least so many if there are; they stay to be replayed."""
+        while len(self._block) < least and (more := self._read(BLOCK)):
+            self._block += more
+        return self._block
+
+    def piece(self, expected: int, *, by_lines: bool) -> bytes:
+        """The next piece; b"" at the end. ``expected`` bytes of it are payload."""
+        if self._at >= len(self._block):
+            self._block, self._at = self._read(BLOCK), 0
+            if not self._block:
+                self.done = True
+                return b""
+        end = len(self._block)
+        if by_lines:
+            end = min(end, self._at + max(_LINE, expected))
+            line = self._block.find(b"\n", self._at + expected, end) + 1
+            end = line or (min(end, self._at + expected) if expected else end)
+        while self._splits and self._splits[-1] <= self._position:
+            self._splits.pop()
+        if self._splits:
+            end = min(end, self._at + self._splits[-1] - self._position)
+        if self._every:
+            end = self._at + 1
+        piece = self._block[self._at : end]
+        self._position += len(piece)
+        self._at = end
+        return piece
+
+
+def replay(connection: Connection, recordings: Sequence[Recording]) -> Iterator[Event]:
+    """Feed one recording, or two by turns, and their ends; yields the events. Errors: ParseError, behind its ``events``."""
+    if len(recordings) == 1:
+        while not recordings[0].done:
+            yield from _fed(connection, recordings[0], by_lines=False)
+        return
+    requests, responses = sorted(recordings, key=lambda recording: recording.direction)
+    unanswered = 0
+    while not (requests.done and responses.done):
+        ask = not requests.done and (unanswered < connection.parser.ahead or responses.done)
+        for event in _fed(connection, requests if ask else responses, by_lines=True):
+            if isinstance(event, End):
+                unanswered += 1 if event.direction == Direction.REQUEST else -1
+            yield event
+
+
+def _fed(connection: Connection, recording: Recording, *, by_lines: bool) -> list[Event]:
+    piece = recording.piece(connection.expected(recording.direction), by_lines=by_lines)
+    return connection.feed(recording.direction, piece) if piece else connection.end(recording.direction)
