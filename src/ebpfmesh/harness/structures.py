@@ -17,7 +17,7 @@ SIZES = {
     "l7_flow": 32,
     "l7_link": 9264,
     "l7_chunk": 16,
-    "l7_run": 40,
+    "l7_run": 56,
 }
 """Of the kernel build, in bytes. An object with others was built with another version."""
 
@@ -29,8 +29,8 @@ LINKS = 16
 CHUNK = struct.Struct("<QBB6x")
 """``struct l7_chunk``: length, kind, direction."""
 
-RUN = struct.Struct("<IIIIQIIIHH")
-"""``struct l7_run``: flags, chunks, limit, chunk, taken, input, written, calls, full, done."""
+RUN = struct.Struct("<IIIIQIIIHH16x")
+"""``struct l7_run``: flags, chunks, limit, chunk, taken, input, written, calls, full, done; the rest is the program's."""
 
 FLOW = struct.Struct("<QQQBBB5x")
 """``struct l7_flow``: position, remaining, gap, op, ended, idle."""

@@ -52,6 +52,7 @@ struct l7_run {
 	__u32 calls;   /* of the core */
 	__u16 full;    /* it stopped for want of room */
 	__u16 done;    /* nothing is left of the input */
+	struct l7_call call;
 };
 
 /* One connection, except for its tables and the window. */
@@ -120,43 +121,40 @@ L7_INLINE void l7_begin_window(struct l7_window *window, struct l7_flow *flow, s
 	flow->gap = 0;
 }
 
-struct l7_feeding {
-	struct l7_run *run;
-	struct l7_chunks *chunks;
-	struct l7_input *input;
-	struct l7_output *output;
-	struct l7_window *window;
-};
-
-L7_INLINE void l7_write(struct l7_feeding *feeding, struct l7_call *call, struct l7_record *record)
+/* Everything is looked up where it is used, and nothing is kept on the stack: 512 bytes are all that a program has, with the
+ * core and all that it calls. */
+L7_INLINE void l7_write(struct l7_run *run, struct l7_window *window, struct l7_record *record)
 {
-	struct l7_run *run = feeding->run;
-	__u8 *to = feeding->output->bytes + L7_INDEX(run->written, L7_OUTPUT);
+	struct l7_output *output = l7_only(&l7_output);
 
-	if (!(run->flags & L7_QUIET))
-		run->written += l7_tell((struct l7_told *)to, call, feeding->window, record);
+	if (output && !(run->flags & L7_QUIET))
+		run->written += l7_tell((struct l7_told *)(output->bytes + L7_INDEX(run->written, L7_OUTPUT)),
+					&run->call, window, record);
 }
 
 /* Opens the window for the end of a direction; 1 if the core is to be called. */
-L7_INLINE int l7_feed_end(struct l7_feeding *feeding, struct l7_flow *flow, struct l7_record *record, __u8 direction)
+L7_INLINE int l7_feed_end(struct l7_run *run, struct l7_window *window, struct l7_flow *flow, struct l7_record *record,
+			  __u8 direction)
 {
 	int ends = l7_end(flow, record);
-	struct l7_call call = { .position = flow->position, .op = L7_ERROR };
 
 	if (!ends)
 		return 0;
-	l7_begin_window(feeding->window, flow, record, 0, direction, L7_END_OF_STREAM);
+	l7_begin_window(window, flow, record, 0, direction, L7_END_OF_STREAM);
 	if (ends > 0)
 		return 1;
-	l7_write(feeding, &call, record);
+	run->call.position = flow->position;
+	run->call.start = 0;
+	run->call.op = L7_ERROR;
+	l7_write(run, window, record);
 	return 0;
 }
 
 /* Fills the window with the next bytes of a piece, those that are to be seen; 1 if there are any. */
-L7_INLINE int l7_feed_bytes(struct l7_feeding *feeding, struct l7_flow *flow, struct l7_record *record,
-			    struct l7_chunk *chunk)
+L7_INLINE int l7_feed_bytes(struct l7_run *run, struct l7_window *window, struct l7_flow *flow,
+			    struct l7_record *record, struct l7_chunk *chunk)
 {
-	struct l7_run *run = feeding->run;
+	struct l7_input *input = l7_only(&l7_input);
 	__u64 rest = chunk->length - run->taken;
 	__u64 unseen = l7_unseen(flow, rest);
 	__u32 length;
@@ -164,32 +162,36 @@ L7_INLINE int l7_feed_bytes(struct l7_feeding *feeding, struct l7_flow *flow, st
 	rest -= unseen;
 	length = rest < L7_WINDOW ? rest : L7_WINDOW;
 	barrier_var(length);
-	if (length > L7_WINDOW)
+	if (!input || length > L7_WINDOW)
 		return 0;
 	run->input += unseen;
 	run->taken += unseen + length;
 	if (length) {
-		bpf_probe_read_kernel(feeding->window->data, length,
-				      feeding->input->bytes + L7_INDEX(run->input, L7_INPUT));
-		l7_begin_window(feeding->window, flow, record, length, chunk->direction & 1, 0);
+		bpf_probe_read_kernel(window->data, length, input->bytes + L7_INDEX(run->input, L7_INPUT));
+		l7_begin_window(window, flow, record, length, chunk->direction & 1, 0);
 	}
 	run->input += length;
 	return length > 0;
 }
 
 /* Takes the next piece, or of a long one what fits; 1 if the core is to be called. */
-L7_INLINE int l7_feed(struct l7_feeding *feeding, struct l7_link *link)
+L7_INLINE int l7_feed(struct l7_run *run, struct l7_window *window, struct l7_link *link)
 {
-	struct l7_run *run = feeding->run;
-	struct l7_chunk *chunk = &feeding->chunks->at[L7_INDEX(run->chunk, L7_CHUNKS)];
-	struct l7_flow *flow = &link->flows[chunk->direction & 1];
-	struct l7_record *record = &link->records[chunk->direction & 1];
+	struct l7_chunks *chunks = l7_only(&l7_chunks);
+	struct l7_record *record;
+	struct l7_chunk *chunk;
+	struct l7_flow *flow;
 	int called = 0;
 
+	if (!chunks)
+		return 0;
+	chunk = &chunks->at[L7_INDEX(run->chunk, L7_CHUNKS)];
+	flow = &link->flows[chunk->direction & 1];
+	record = &link->records[chunk->direction & 1];
 	if (chunk->kind == L7_BYTES)
-		called = l7_feed_bytes(feeding, flow, record, chunk);
+		called = l7_feed_bytes(run, window, flow, record, chunk);
 	else if (chunk->kind == L7_ENDS)
-		called = l7_feed_end(feeding, flow, record, chunk->direction & 1);
+		called = l7_feed_end(run, window, flow, record, chunk->direction & 1);
 	else
 		l7_lost(flow, chunk->length);
 	if (chunk->kind != L7_BYTES || run->taken >= chunk->length) {
@@ -202,17 +204,16 @@ L7_INLINE int l7_feed(struct l7_feeding *feeding, struct l7_link *link)
 /* One step: at most one piece and one call. */
 L7_CALLBACK long l7_step(__u32 number, void *context)
 {
-	struct l7_feeding *feeding = context;
-	struct l7_run *run = feeding->run;
-	struct l7_window *window = feeding->window;
+	struct l7_run *run = l7_only(&l7_run);
+	struct l7_window *window = l7_only(&l7_window);
 	struct l7_link *link = l7_only(&l7_links);
 	struct l7_config *config = l7_only(&l7_configs);
 	struct l7_record *record;
-	struct l7_call call;
 	struct l7_flow *flow;
 
 	(void)number;
-	if (!link || !config)
+	(void)context;
+	if (!run || !window || !link || !config)
 		return 1;
 	if (run->written + L7_EVENT_ROOM > run->limit) {
 		run->full = 1;
@@ -223,34 +224,26 @@ L7_CALLBACK long l7_step(__u32 number, void *context)
 			run->done = 1;
 			return 1;
 		}
-		if (!l7_feed(feeding, link))
+		if (!l7_feed(run, window, link))
 			return 0;
 	}
 	flow = &link->flows[window->direction & 1];
 	record = &link->records[window->direction & 1];
-	call.position = flow->position;
-	call.start = window->start;
-	call.op = l7_parse(config, window, &link->state, 0, record);
-	call.op = l7_advance(flow, window, call.op, record);
+	run->call.position = flow->position;
+	run->call.start = window->start;
+	run->call.op = l7_advance(flow, window, l7_parse(config, window, &link->state, 0, record), record);
 	run->calls++;
-	if (l7_is_told(call.op, record))
-		l7_write(feeding, &call, record);
+	if (l7_is_told(run->call.op, record))
+		l7_write(run, window, record);
 	return 0;
 }
 
 L7_INLINE int l7_run_once(void)
 {
-	struct l7_feeding feeding = {
-		.run = l7_only(&l7_run),
-		.chunks = l7_only(&l7_chunks),
-		.input = l7_only(&l7_input),
-		.output = l7_only(&l7_output),
-		.window = l7_only(&l7_window),
-	};
+	struct l7_run *run = l7_only(&l7_run);
 	struct l7_link *link = l7_only(&l7_links), *saved = l7_only(&l7_saved);
-	struct l7_run *run = feeding.run;
 
-	if (!run || !feeding.chunks || !feeding.input || !feeding.output || !feeding.window || !link || !saved)
+	if (!run || !link || !saved)
 		return 1;
 	run->full = run->done = 0;
 	if (run->flags & L7_AGAIN) {
@@ -263,7 +256,7 @@ L7_INLINE int l7_run_once(void)
 		if (run->flags & L7_SAVED_TABLES)
 			l7_restore_tables();
 	}
-	bpf_loop(L7_STEPS, l7_step, &feeding, 0);
+	bpf_loop(L7_STEPS, l7_step, NULL, 0);
 	return 0;
 }
 

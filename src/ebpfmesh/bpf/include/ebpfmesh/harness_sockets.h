@@ -60,13 +60,10 @@ L7_INLINE void l7_count(__u32 counter)
 		__sync_fetch_and_add(value, 1);
 }
 
-/* One message or segment on its way through the core. */
+/* What a step is given: the rest of what is known of a message is in the scratch. */
 struct l7_passing {
 	void *context; /* struct sk_msg_md or __sk_buff */
 	struct l7_scratch *scratch;
-	__u32 link;
-	__u32 at; /* bytes that were shown or went unseen */
-	__u32 size;
 };
 
 /* The next bytes of a message: only its first element is visible, and of one that sendfile(), splice() or MSG_ZEROCOPY gave
@@ -87,23 +84,22 @@ L7_INLINE int l7_fill_msg(struct sk_msg_md *msg, __u8 *to, __u32 at, __u32 lengt
 
 L7_INLINE int l7_fill(struct l7_passing *passing, int sent, __u32 length)
 {
-	__u8 *to = passing->scratch->window.data;
+	struct l7_scratch *scratch = passing->scratch;
 
 	barrier_var(length);
 	if (!length || length > L7_WINDOW)
 		return -1;
 	if (!sent)
-		return bpf_skb_load_bytes(passing->context, passing->at, to, length);
+		return bpf_skb_load_bytes(passing->context, scratch->at, scratch->window.data, length);
 	l7_count(L7_PULLED);
-	return l7_fill_msg(passing->context, to, passing->at, length);
+	return l7_fill_msg(passing->context, scratch->window.data, scratch->at, length);
 }
 
-L7_INLINE void l7_send(struct l7_passing *passing, struct l7_call *call, struct l7_record *record)
+L7_INLINE void l7_send(struct l7_scratch *scratch, struct l7_record *record)
 {
-	struct l7_scratch *scratch = passing->scratch;
-	__u32 size = sizeof scratch->head + l7_tell(&scratch->told, call, &scratch->window, record);
+	__u32 size = sizeof scratch->head + l7_tell(&scratch->told, &scratch->call, &scratch->window, record);
 
-	scratch->head = passing->link;
+	scratch->head = scratch->link;
 	barrier_var(size);
 	if (size > sizeof scratch->head + sizeof scratch->told)
 		return;
@@ -111,45 +107,55 @@ L7_INLINE void l7_send(struct l7_passing *passing, struct l7_call *call, struct 
 		l7_count(L7_RING_FULL);
 }
 
-/* One step: fills the window if all of it was parsed, and calls the core. */
+/* Shows the core the next window of the message. 1 if there are no bytes left to be seen, -1 if some cannot be seen. */
+L7_INLINE int l7_show(struct l7_passing *passing, struct l7_flow *flow, struct l7_record *record, int sent)
+{
+	struct l7_scratch *scratch = passing->scratch;
+	__u32 length;
+
+	scratch->at += l7_unseen(flow, scratch->size - scratch->at);
+	if (scratch->at >= scratch->size)
+		return 1;
+	length = scratch->size - scratch->at;
+	if (length > L7_WINDOW)
+		length = L7_WINDOW;
+	if (l7_fill(passing, sent, length)) {
+		l7_count(L7_NOT_PULLED);
+		l7_lost(flow, length);
+		scratch->at += length;
+		return -1;
+	}
+	scratch->at += length;
+	l7_begin_window(&scratch->window, flow, record, length, sent ? L7_REQUEST : L7_RESPONSE, 0);
+	return 0;
+}
+
+/* One step: a window if all of the one before was parsed, and a call of the core. */
 L7_INLINE long l7_pass_step(struct l7_passing *passing, int sent)
 {
-	struct l7_link *link = bpf_map_lookup_elem(&l7_links, &passing->link);
-	struct l7_config *config = bpf_map_lookup_elem(&l7_configs, &passing->link);
-	struct l7_window *window = &passing->scratch->window;
-	__u8 direction = sent ? L7_REQUEST : L7_RESPONSE;
+	struct l7_scratch *scratch = passing->scratch;
+	struct l7_window *window = &scratch->window;
+	struct l7_link *link = bpf_map_lookup_elem(&l7_links, &scratch->link);
+	struct l7_config *config = bpf_map_lookup_elem(&l7_configs, &scratch->link);
 	struct l7_record *record;
-	struct l7_call call;
 	struct l7_flow *flow;
+	int left;
 
 	if (!link || !config)
 		return 1;
-	flow = &link->flows[direction];
-	record = &link->records[direction];
+	flow = &link->flows[sent ? L7_REQUEST : L7_RESPONSE];
+	record = &link->records[sent ? L7_REQUEST : L7_RESPONSE];
 	if (window->start >= window->end) {
-		__u32 length;
-
-		passing->at += l7_unseen(flow, passing->size - passing->at);
-		if (passing->at >= passing->size)
-			return 1;
-		length = passing->size - passing->at;
-		if (length > L7_WINDOW)
-			length = L7_WINDOW;
-		if (l7_fill(passing, sent, length)) {
-			l7_count(L7_NOT_PULLED);
-			l7_lost(flow, length);
-			passing->at += length;
-			return 0;
-		}
-		passing->at += length;
-		l7_begin_window(window, flow, record, length, direction, 0);
+		left = l7_show(passing, flow, record, sent);
+		if (left)
+			return left > 0;
 	}
-	call.position = flow->position;
-	call.start = window->start;
-	call.op = l7_parse(config, window, &link->state, passing->link, record);
-	call.op = l7_advance(flow, window, call.op, record);
-	if (l7_is_told(call.op, record))
-		l7_send(passing, &call, record);
+	scratch->call.position = flow->position;
+	scratch->call.start = window->start;
+	scratch->call.op =
+		l7_advance(flow, window, l7_parse(config, window, &link->state, scratch->link, record), record);
+	if (l7_is_told(scratch->call.op, record))
+		l7_send(scratch, record);
 	return 0;
 }
 
@@ -165,38 +171,42 @@ L7_CALLBACK long l7_received_step(__u32 number, void *context)
 	return l7_pass_step(context, 0);
 }
 
-/* 0 and passing filled in if the socket is a link, whose bytes can be parsed. */
-L7_INLINE int l7_prepare(struct l7_passing *passing, struct l7_ports *ports, int sent)
+/* The scratch for a message of size bytes, if its socket is a link; else NULL. */
+L7_INLINE struct l7_scratch *l7_prepare(__u32 local, __u32 remote, __u32 size, int sent)
 {
-	__u32 *number = bpf_map_lookup_elem(&l7_ports, ports);
+	struct l7_ports ports = { .local = local, .remote = remote };
+	__u32 *number = bpf_map_lookup_elem(&l7_ports, &ports);
+	struct l7_scratch *scratch;
 	struct l7_link *link;
 
 	if (!number) {
 		l7_count(L7_STRANGERS);
-		return -1;
+		return NULL;
 	}
-	passing->link = *number;
-	passing->scratch = sent ? l7_scratch_msg_take() : l7_scratch_skb_take();
-	if (passing->scratch) {
-		passing->scratch->window.start = passing->scratch->window.end = 0;
-		return 0;
+	scratch = sent ? l7_scratch_msg_take() : l7_scratch_skb_take();
+	if (scratch) {
+		scratch->link = *number;
+		scratch->at = 0;
+		scratch->size = size;
+		scratch->window.start = scratch->window.end = 0;
+		return scratch;
 	}
 	l7_count(L7_NO_SCRATCH);
-	link = bpf_map_lookup_elem(&l7_links, &passing->link);
+	link = bpf_map_lookup_elem(&l7_links, number);
 	if (link)
-		l7_lost(&link->flows[sent ? L7_REQUEST : L7_RESPONSE], passing->size);
-	return -1;
+		l7_lost(&link->flows[sent ? L7_REQUEST : L7_RESPONSE], size);
+	return NULL;
 }
 
 L7_INLINE void l7_message_sent(struct sk_msg_md *msg)
 {
-	struct l7_passing passing = { .context = msg, .size = msg->size };
-	struct l7_ports ports = { .local = msg->local_port, .remote = msg->remote_port };
+	struct l7_passing passing = { .context = msg };
 
 	l7_count(L7_RUNS_MSG);
 	if (msg->data == msg->data_end)
 		l7_count(L7_EMPTY_AT_FIRST);
-	if (l7_prepare(&passing, &ports, 1))
+	passing.scratch = l7_prepare(msg->local_port, msg->remote_port, msg->size, 1);
+	if (!passing.scratch)
 		return;
 	bpf_loop(L7_STEPS, l7_sent_step, &passing, 0);
 	l7_give(passing.scratch);
@@ -204,11 +214,11 @@ L7_INLINE void l7_message_sent(struct sk_msg_md *msg)
 
 L7_INLINE void l7_segment_received(struct __sk_buff *skb)
 {
-	struct l7_passing passing = { .context = skb, .size = skb->len };
-	struct l7_ports ports = { .local = skb->local_port, .remote = skb->remote_port };
+	struct l7_passing passing = { .context = skb };
 
 	l7_count(L7_RUNS_SKB);
-	if (l7_prepare(&passing, &ports, 0))
+	passing.scratch = l7_prepare(skb->local_port, skb->remote_port, skb->len, 0);
+	if (!passing.scratch)
 		return;
 	bpf_loop(L7_STEPS, l7_received_step, &passing, 0);
 	l7_give(passing.scratch);

@@ -21,7 +21,13 @@
 struct l7_scratch {
 	__u64 taken;
 	struct l7_window window;
-	__u64 head; /* for a word that a program sends before the event */
+	/* of the message that is parsed, by whom it is: here, since a program has little stack */
+	__u32 link;
+	__u32 at;
+	__u32 size;
+	__u32 reserved;
+	struct l7_call call;
+	__u64 head; /* for a word that is sent before the event */
 	struct l7_told told;
 };
 
