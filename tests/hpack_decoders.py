@@ -304,7 +304,7 @@ def _library(capacity: int | None) -> ctypes.CDLL:
         source, library = Path(directory, "hpack.c"), Path(directory, "hpack.so")
         source.write_text(_text(capacity) + _NATIVE)
         warnings = ["-Wall", "-Wextra", "-Werror"]
-        checks = ["-fsanitize=undefined", "-fsanitize-trap=undefined", "-fno-sanitize=alignment"]
+        checks = ["-fsanitize=undefined", "-fsanitize-trap=undefined"]
         subprocess.run(
             [
                 compiler,

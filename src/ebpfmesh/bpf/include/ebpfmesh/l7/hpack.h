@@ -185,9 +185,9 @@ L7_INLINE long hpack_tell(struct hpack_walk *walk, struct hpack_field *field)
 	if (kept < 0)
 		return hpack_stop(walk, -kept);
 	if (all && record->used <= L7_TEXT) {
-		struct l7_header header = { .name = field->name, .value = field->value };
+		__u8 *header = record->text + record->used; /* struct l7_header, at any address */
 
-		__builtin_memcpy(record->text + record->used, &header, sizeof header); /* text is not aligned */
+		l7_store64(header, (l7_load64(header) & ~0xffffffffull) | field->value << 16 | field->name);
 	}
 	if (all || kept)
 		record->used = value_at + field->value;
