@@ -173,6 +173,17 @@ L7_INLINE int http_field_of_long_name(__u32 length, __u64 first, __u64 last, __u
 	return HTTP_OTHER;
 }
 
+/* Any name, by its first eight characters, its last eight if it has more than eight, and its ninth; all lower case. */
+L7_INLINE int http_field_of_words(__u32 length, __u64 first, __u64 last, __u8 ninth)
+{
+	if (length < 8)
+		return http_field_of_short_name(http_low_bytes(first, length));
+	if (length == 8 || length > 17)
+		return HTTP_OTHER;
+	return length <= 12 ? http_field_of_medium_name(length, first, last) :
+			      http_field_of_long_name(length, first, last, ninth);
+}
+
 /* A name that the user registered, if it is one: all eight are compared with the same five words of text. */
 L7_INLINE int http_registered_name(const struct l7_config *config, const __u8 *name, __u32 length)
 {
@@ -199,21 +210,13 @@ L7_GLOBAL __attribute__((unused)) int http_field_of_name(struct l7_config *confi
 							 __u32 length)
 {
 	const __u8 *name;
-	__u64 first;
-	int field = HTTP_OTHER;
+	int field;
 
 	if (!config || !record || !length || length > L7_NAME_LENGTH)
 		return HTTP_OTHER;
 	name = record->text + L7_INDEX(at, L7_TEXT);
-	first = l7_load64(name);
-	if (length < 8) {
-		field = http_field_of_short_name(http_low_bytes(first, length));
-	} else if (length > 8 && length <= 17) {
-		__u64 last = l7_load64(record->text + L7_INDEX(at + length - 8, L7_TEXT));
-
-		field = length <= 12 ? http_field_of_medium_name(length, first, last) :
-				       http_field_of_long_name(length, first, last, name[8]);
-	}
+	field = http_field_of_words(length, l7_load64(name),
+				    l7_load64(record->text + L7_INDEX(at + length - 8, L7_TEXT)), name[8]);
 	if (field == HTTP_OTHER && config->lengths >> length & 1)
 		field = http_registered_name(config, name, length);
 	return field;

@@ -49,18 +49,15 @@ L7_INLINE __u32 http1_head_limit(const struct http1_walk *walk)
 	return walk->config->head_limit ? walk->config->head_limit : HTTP1_HEAD_LIMIT;
 }
 
-/* All that was shown is read, and the head is not complete. */
+/* All that was shown is read, or as much of it as a head may have, and the head is not complete. */
 L7_INLINE int http1_unfinished(struct http1_walk *walk)
 {
 	struct http1_half *half = walk->half;
 
-	if (half->at < walk->window->end)
-		return l7_error(walk->record, L7_BAD_CALL, half->at);
 	half->head += half->at - walk->window->start;
-	if (half->phase == HTTP1_START)
-		half->head = 0;
-	if (half->head > http1_head_limit(walk))
-		return l7_error(walk->record, L7_TOO_LONG, half->at);
+	if (half->at < walk->window->end)
+		return l7_error(walk->record, half->head == http1_head_limit(walk) ? L7_TOO_LONG : L7_BAD_CALL,
+				half->at);
 	if (walk->window->flags & L7_END_OF_STREAM && half->phase != HTTP1_START)
 		return l7_error(walk->record, L7_INCOMPLETE, half->at);
 	return l7_more(walk->record, 1);
@@ -79,8 +76,6 @@ L7_INLINE int http1_answer(struct http1_walk *walk)
 	}
 	if (stop == HTTP1_UNDECIDED_BYTES)
 		return l7_escalate(walk->record, HTTP1_BEFORE_ANSWER, half->at);
-	if (half->head + half->at - walk->window->start > http1_head_limit(walk))
-		return l7_error(walk->record, L7_TOO_LONG, half->at);
 	if (stop == HTTP1_CHUNK_READ)
 		return l7_pass(walk->record, half->at - walk->window->start, half->length);
 	return http1_head(walk);
@@ -104,6 +99,7 @@ L7_INLINE int http1_core(struct l7_config *config, struct l7_window *window, str
 	struct http1_state *state = (struct http1_state *)memory->words;
 	struct http1_half *half = &state->half[L7_INDEX(window->direction, 2)];
 	struct http1_walk walk = { config, window, state, half, record };
+	__u32 shown = window->end, left;
 	__u8 *end, behind;
 
 	if (state->tunnel) {
@@ -117,12 +113,17 @@ L7_INLINE int http1_core(struct l7_config *config, struct l7_window *window, str
 	half->at = window->start;
 	half->stop = HTTP1_GO_ON;
 	half->room = http1_room(config);
+	/* not a byte more is read than a head may have: where it is too long does not depend on how much was shown */
+	left = http1_head_limit(&walk) - half->head;
+	if (shown - window->start > left)
+		window->end = window->start + left;
 	/* a zero stops every scanner: none needs to ask where the window ends */
 	end = (__u8 *)http1_bytes(window, window->end);
 	behind = *end;
 	*end = 0;
 	l7_loop(HTTP1_STEPS, http1_step, &walk);
 	*end = behind;
+	window->end = shown;
 	return http1_answer(&walk);
 }
 

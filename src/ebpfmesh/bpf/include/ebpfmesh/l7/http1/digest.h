@@ -77,14 +77,21 @@ L7_INLINE __u64 http1_digest_end(struct http1_state *state)
 	return digest->v[0] ^ digest->v[1] ^ digest->v[2] ^ digest->v[3];
 }
 
+/* Of a byte that no value has: whether it is taken all the same. */
+L7_INLINE int http1_is_allowed_control(const struct http1_walk *walk, __u8 c)
+{
+	return c && c != '\r' && c != '\n' && http1_allows(walk, HTTP1_ALLOW_VALUE_CONTROLS);
+}
+
 /* What ends a value, or breaks it. */
 L7_INLINE long http1_value_end(struct http1_walk *walk, __u8 c)
 {
 	struct http1_half *half = walk->half;
 
-	if (c && c != '\r' && c != '\n' && http1_allows(walk, HTTP1_ALLOW_VALUE_CONTROLS)) {
+	if (http1_is_allowed_control(walk, c)) {
 		half->at++;
-		half->size++; /* it was stored with its word */
+		if (half->phase == HTTP1_VALUE)
+			half->size++; /* it was stored with its word */
 		return 0;
 	}
 	return http1_line_end(walk, c, HTTP1_VALUE_LF, HTTP1_LINE, HTTP1_BAD_VALUE);
@@ -104,7 +111,7 @@ L7_INLINE long http1_digest_step(struct http1_walk *walk)
 		http1_digest_take(state, word, n);
 		half->at += n;
 	} else {
-		if (!(c & 0x80) && !http1_is_space(c)) {
+		if (!(c & 0x80) && !http1_is_space(c) && !http1_is_allowed_control(walk, c)) {
 			half->size = 0;
 			return http1_value_end(walk, c);
 		}

@@ -37,8 +37,12 @@ L7_INLINE long http1_connection_value(struct http1_walk *walk)
 {
 	struct http1_half *half = walk->half;
 	__u64 word = http1_short_value(walk);
+	__u64 last = l7_load64(http1_text(walk, half->value + 2)) | HTTP1_EACH(0x20);
 
-	if (word == HTTP_WORD("close\0\0\0"))
+	if (half->size == 10 && last == HTTP_WORD("ep-alive") &&
+	    ((l7_load64(http1_text(walk, half->value)) & 0xffff) | 0x2020) == ('k' | 'e' << 8))
+		half->connection |= HTTP_KEEP_ALIVE;
+	else if (word == HTTP_WORD("close\0\0\0"))
 		half->connection |= HTTP_CLOSE;
 	else if (word == HTTP_WORD("upgrade\0"))
 		half->connection |= HTTP_UPGRADES;
@@ -153,20 +157,19 @@ L7_INLINE __u8 http1_way_of(const struct http1_walk *walk, __u32 field)
 	return field == HTTP_OTHER && !http1_lists(walk) ? HTTP1_SKIP : HTTP1_VALUE;
 }
 
-/* The name is in the text and ':' behind it is consumed. */
-L7_INLINE long http1_name_complete(struct http1_walk *walk)
+L7_INLINE __u64 http1_known_fields(const struct http1_walk *walk)
+{
+	return walk->half->seen & HTTP1_IN_TRAILERS ? HTTP1_OF_TRAILERS :
+	       walk->window->direction		    ? HTTP1_OF_BOTH :
+						      HTTP1_OF_REQUESTS;
+}
+
+/* The name is read, and which field it is. */
+L7_INLINE long http1_field_begins(struct http1_walk *walk, __u32 field)
 {
 	struct http1_half *half = walk->half;
-	__u64 known = half->seen & HTTP1_IN_TRAILERS ? HTTP1_OF_TRAILERS :
-		      walk->window->direction	     ? HTTP1_OF_BOTH :
-						       HTTP1_OF_REQUESTS;
-	__u32 length = half->size;
-	__u32 field = http_field_of_name(walk->config, walk->record, half->value, length);
-	__u32 clash;
+	__u32 clash = http1_clash(walk, field);
 
-	if (field < 64 && !(known >> field & 1))
-		field = http_registered_field(walk->config, walk->record, half->value, length);
-	clash = http1_clash(walk, field);
 	if (clash)
 		return http1_fail(walk, clash);
 	if (field == HTTP_HOST)
@@ -175,13 +178,25 @@ L7_INLINE long http1_name_complete(struct http1_walk *walk)
 	half->back = http1_way_of(walk, field);
 	if (half->back == HTTP1_DIGEST)
 		http1_digest_begin(walk);
+	half->size = 0;
+	half->phase = HTTP1_VALUE_SPACE;
+	return 0;
+}
+
+/* The name is in the text and ':' behind it is consumed. */
+L7_INLINE long http1_name_complete(struct http1_walk *walk)
+{
+	struct http1_half *half = walk->half;
+	__u32 length = half->size;
+	__u32 field = http_field_of_name(walk->config, walk->record, half->value, length);
+
+	if (field < 64 && !(http1_known_fields(walk) >> field & 1))
+		field = http_registered_field(walk->config, walk->record, half->value, length);
 	if (http1_lists(walk)) {
 		half->name = length;
 		half->value += length;
 	}
-	half->size = 0;
-	half->phase = HTTP1_VALUE_SPACE;
-	return 0;
+	return http1_field_begins(walk, field);
 }
 
 /* --- scanning ------------------------------------------------------------------------------------------------------- */
@@ -290,14 +305,9 @@ L7_INLINE long http1_value_stop(struct http1_walk *walk)
 	return http1_value_end(walk, bytes[0]);
 }
 
-/* Up to 64 bytes of a value that is kept, at least until it is complete. */
-L7_INLINE long http1_value(struct http1_walk *walk)
+/* How many of 64 bytes may stand in a value, up to the first that may not; they are copied. */
+L7_INLINE __u32 http1_copy_run(const __u8 *from, __u8 *to)
 {
-	struct http1_half *half = walk->half;
-	const __u8 *from = http1_bytes(walk->window, half->at);
-	__u8 *to = http1_text(walk, half->value + half->size);
-	__u32 n = 64;
-
 	for (__u32 k = 0; k < 64; k += 8) {
 		__u64 word = l7_load64(from + k);
 
@@ -305,12 +315,35 @@ L7_INLINE long http1_value(struct http1_walk *walk)
 		if (http1_not_visible_or_space(word)) {
 			__u64 stop = http1_not_value(word);
 
-			if (stop) {
-				n = k + http1_first(stop);
-				break;
-			}
+			if (stop)
+				return k + http1_first(stop);
 		}
 	}
+	return 64;
+}
+
+/* The same for a value that nobody asked for. */
+L7_INLINE __u32 http1_skip_run(const __u8 *from)
+{
+	for (__u32 k = 0; k < 64; k += 8) {
+		__u64 word = l7_load64(from + k);
+
+		if (http1_not_visible_or_space(word)) {
+			__u64 stop = http1_not_value(word);
+
+			if (stop)
+				return k + http1_first(stop);
+		}
+	}
+	return 64;
+}
+
+/* Up to 64 bytes of a value that is kept, at least until it is complete. */
+L7_INLINE long http1_value(struct http1_walk *walk)
+{
+	struct http1_half *half = walk->half;
+	__u32 n = http1_copy_run(http1_bytes(walk->window, half->at), http1_text(walk, half->value + half->size));
+
 	half->size += n;
 	half->at += n;
 	if (half->size > HTTP1_LIST_LIMIT && (half->field == HTTP_CONTENT_LENGTH || half->field == HTTP_FRAMING ||
@@ -319,25 +352,12 @@ L7_INLINE long http1_value(struct http1_walk *walk)
 	return n == 64 ? 0 : http1_value_stop(walk);
 }
 
-/* Up to 64 bytes of a value that nobody asked for. */
+/* Up to 64 bytes of a value that is not kept. */
 L7_INLINE long http1_skip(struct http1_walk *walk)
 {
 	struct http1_half *half = walk->half;
-	const __u8 *from = http1_bytes(walk->window, half->at);
-	__u32 n = 64;
+	__u32 n = http1_skip_run(http1_bytes(walk->window, half->at));
 
-	for (__u32 k = 0; k < 64; k += 8) {
-		__u64 word = l7_load64(from + k);
-
-		if (http1_not_visible_or_space(word)) {
-			__u64 stop = http1_not_value(word);
-
-			if (stop) {
-				n = k + http1_first(stop);
-				break;
-			}
-		}
-	}
 	half->at += n;
 	return n == 64 ? 0 : http1_value_stop(walk);
 }
@@ -366,11 +386,79 @@ L7_INLINE long http1_head_feed(struct http1_walk *walk, __u8 c)
 	return 1;
 }
 
+/* A line of the usual form, name ':' SP value CR LF, with a name of up to 24 plain characters, at one blow. Returns 0 if it is
+ * anything else, of which nothing is consumed; what the phases know how to do is left to them. */
+L7_INLINE int http1_whole_line(struct http1_walk *walk)
+{
+	struct l7_window *window = walk->window;
+	struct l7_record *record = walk->record;
+	struct http1_half *half = walk->half;
+	__u32 at = half->at, n, field;
+	const __u8 *from = http1_bytes(window, at), *value;
+	__u64 first = l7_load64(from), stop = http1_not_name(first), last = 0;
+	__u8 ninth = from[8] | 0x20;
+
+	if (stop) {
+		n = http1_first(stop);
+	} else {
+		__u64 second = l7_load64(from + 8);
+
+		stop = http1_not_name(second);
+		if (stop) {
+			n = 8 + http1_first(stop);
+		} else {
+			stop = http1_not_name(l7_load64(from + 16));
+			if (!stop)
+				return 0;
+			n = 16 + http1_first(stop);
+		}
+		last = l7_load64(http1_bytes(window, at + n - 8)) | HTTP1_EACH(0x20);
+	}
+	if (!n)
+		return 0;
+	at += n;
+	value = http1_bytes(window, at);
+	if (value[0] != ':' || value[1] != ' ' || value[2] <= ' ' || walk->config->lengths >> n & 1)
+		return 0;
+	field = http_field_of_words(n, first | HTTP1_EACH(0x20), last, ninth);
+	if (field < 64 && !(http1_known_fields(walk) >> field & 1))
+		field = HTTP_OTHER;
+	at += 2;
+	if (field != HTTP_OTHER) {
+		half->value = record->used;
+		if (http1_field_begins(walk, field))
+			return 1;
+		half->at = at;
+		half->phase = half->back;
+		return 1;
+	}
+	n = http1_skip_run(http1_bytes(window, at));
+	at += n;
+	value = http1_bytes(window, at);
+	if (n < 64 && value[0] == '\r' && value[1] == '\n') {
+		half->at = at + 2;
+		return 1;
+	}
+	half->at = at;
+	half->field = HTTP_OTHER;
+	half->back = HTTP1_SKIP;
+	half->size = 0;
+	half->phase = HTTP1_SKIP;
+	return 1;
+}
+
 L7_INLINE long http1_field_step(struct http1_walk *walk, __u8 c)
 {
 	struct http1_half *half = walk->half;
 
 	if (half->phase == HTTP1_LINE) {
+		if (!half->back && !http1_lists(walk) && http1_whole_line(walk)) {
+			if (half->stop)
+				return 1;
+			if (half->phase != HTTP1_VALUE)
+				return 0;
+			return http1_value(walk);
+		}
 		if (http1_line(walk, c))
 			return 1;
 		if (half->phase != HTTP1_NAME)

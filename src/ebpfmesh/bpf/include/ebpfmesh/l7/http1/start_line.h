@@ -24,7 +24,6 @@ L7_INLINE long http1_start(struct http1_walk *walk, __u8 c)
 	}
 	if (half->last)
 		return http1_fail(walk, HTTP1_DATA_AFTER_CLOSE);
-	half->head = 0;
 	half->seen = 0;
 	half->connection = 0;
 	half->index = 0;
