@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0 */
 /* HPACK decoding, ours against nghttp2's inflater: the same connections, block by block, and of both the name and the value of
- * every field are taken by the same function. bench/hpack_stories.py writes the input.
+ * every field are taken by the same function. scenarios/hpack_decoding.py writes the input.
  *
  *	cc -O2 -I src/ebpfmesh/bpf/include bench/native/hpack_bench.c -lnghttp2 -o hpack_bench
  *	hpack_bench STORIES [ROUNDS]
