@@ -13,17 +13,22 @@ from typing import Any
 
 import msgspec
 
-from ebpfmesh.l7.contract import FIELDS, NAMES, Bytes, Direction, RawEvent
-from ebpfmesh.l7.events import Event
+from ebpfmesh.l7.contract import EVENT, FIELDS, NAMES, Bytes, Direction, Op, RawEvent, RecordFlag
+from ebpfmesh.l7.events import End, Event
 
 Header = tuple[str, str]
-Maker = Callable[[Direction, int, int, bytes, int, int], Event]
-"""(direction, position, stream, told, where its values begin, bytes of text) -> the event."""
+Key = tuple[bytes, bytes]
+"""What an event is made by: kind to code, and present to truncated, as they stand in ``struct l7_event``."""
+Maker = Callable[[Direction, int, bytes, int, int, Callable[[Event], None]], bool]
+"""(direction, bytes that were fed of it, told, where kind begins in it, bytes of text, append): appends the event, and
+`End` if that is all there is to a message; true if bytes of the record are still to be told of."""
 
 PLANS = 256
 """Compiled functions a parser keeps. A peer that sends every combination of headers does not make it more."""
 _OFTEN = 8  # compiling takes as long as a hundred loops
 _HEADER = struct.Struct("<HH")
+_NUMBERS = "12xQQQQ16x"  # of struct l7_event from kind on: position, count, head, stream
+_VALUES = EVENT.size - 4  # where its values begin, from kind on
 
 
 class Field(msgspec.Struct, frozen=True):
@@ -91,15 +96,15 @@ class Plans:
             for field in kind.fields
             if isinstance(field, Number) and field.convert is not None
         }
-        self._seen: dict[tuple[int, int, int, int], int] = {}
-        self.compiled: dict[tuple[int, int, int, int], Maker] = {}
+        self._seen: dict[Key, int] = {}
+        self.compiled: dict[Key, Maker] = {}
 
-    def make(self, raw: RawEvent) -> Event | None:
+    def make(self, raw: RawEvent, key: Key) -> Event | None:
         """The event of a record; None if its kind tells nothing."""
         kind = self._kinds[raw.kind]
         if kind.event is None:
             return None
-        self._count(kind, raw)
+        self._count(kind, raw, key)
         given: dict[str, Any] = {}
         if "stream" in kind.event.__struct_fields__:
             given["stream"] = raw.stream
@@ -138,10 +143,9 @@ class Plans:
             given["headers"] = header_list(raw.text, max(ends, default=0))
         return given
 
-    def _count(self, kind: Kind, raw: RawEvent) -> None:
+    def _count(self, kind: Kind, raw: RawEvent, key: Key) -> None:
         """Compiles what is seen often, as long as there is room."""
-        key = raw.kind, raw.present, raw.repeated, raw.truncated
-        if len(self.compiled) >= PLANS or raw.repeated or raw.truncated:
+        if len(self.compiled) >= PLANS or raw.repeated or raw.truncated or raw.op != Op.PASS:
             return
         if self._all_headers and kind.headers_behind is not None:
             return
@@ -149,14 +153,14 @@ class Plans:
             self._seen.clear()
         seen = self._seen[key] = self._seen.get(key, 0) + 1
         if seen >= _OFTEN:
-            self.compiled[key] = self._compile(kind, raw.present)
+            self.compiled[key] = self._compile(kind, raw.present, raw.flags)
 
-    def _compile(self, kind: Kind, present: int) -> Maker:
+    def _compile(self, kind: Kind, present: int, flags: int) -> Maker:
         """The function for exactly these fields."""
         assert kind.event is not None
         fields = kind.within(self._names)
         told = {field.number: field for field in fields if present >> field.number & 1}
-        code, targets, format, given = _Code(), [], "<", {}
+        code, targets, format, given = _Code(), [], "", {}
         for number in range(FIELDS):
             if not present >> number & 1:
                 continue
@@ -180,8 +184,20 @@ class Plans:
                 given[field.attribute] = value
         if registered:
             given["registered"] = "{" + ", ".join(registered) + "}"
-        code.lines.append(f"return event({_arguments(kind.event, given, code.names)})")
+        code.lines.append(f"append(event({_arguments(kind.event, given, code.names)}))")
+        code.lines += _AFTER.get(flags, ["return True"])
         return code.compiled(kind.event, format, targets, 8 * present.bit_count())
+
+
+_AFTER = {  # by flags of the record: what is left to be told of its bytes
+    0: ["return count != head"],
+    RecordFlag.MESSAGE_ENDS: [
+        "if count == head and behind <= fed:",
+        "    append(End(direction, behind, stream))",
+        "    return False",
+        "return True",
+    ],
+}
 
 
 class _Code:
@@ -206,17 +222,16 @@ class _Code:
         return f"text[v{number}:v{number} + n{number}]"
 
     def compiled(self, event: type[Event], format: str, targets: list[str], values: int) -> Maker:
-        before = []
-        if targets:
-            self.names["unpack"] = struct.Struct(format).unpack_from
-            before.append(f"{', '.join(targets)}, = unpack(told, at)")
+        targets = ["position", "count", "head", "stream", *targets]
+        self.names["unpack"] = struct.Struct(f"<{_NUMBERS}{format}").unpack_from
+        before = [f"{', '.join(targets)} = unpack(told, at)", "behind = position + head"]
         if self.text or self.raw:
-            before.append(f"raw = told[at + {values}:at + {values} + used]")
+            before.append(f"raw = told[at + {_VALUES + values}:at + {_VALUES + values} + used]")
         if self.text:
             before.append("text = raw.decode('latin-1')")
         body = "\n    ".join([*before, *self.lines])
-        source = f"def make(direction, position, stream, told, at, used):\n    {body}\n"
-        scope = {"event": event, **self.names}
+        source = f"def make(direction, fed, told, at, used, append):\n    {body}\n"
+        scope = {"event": event, "End": End, **self.names}
         # names of attributes and headers are the only words in it that are not ours, and both were checked
         exec(compile(source, f"<plan of {event.__name__}>", "exec"), scope)
         made: Maker = scope["make"]
@@ -225,7 +240,7 @@ class _Code:
 
 def _arguments(event: type[Event], given: dict[str, str], names: dict[str, Any]) -> str:
     """The arguments of the event's constructor: by position where it can be, which is fast."""
-    given = {"direction": "direction", "position": "position", "stream": "stream", **given}
+    given = {"direction": "direction", "position": "behind", "stream": "stream", **given}
     defaults = {field.name: field for field in msgspec.structs.fields(event)}
     written, by_position = [], True
     for name, parameter in inspect.signature(event).parameters.items():
