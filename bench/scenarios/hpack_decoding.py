@@ -54,9 +54,9 @@ def measure(settings: Settings) -> Result:
     }
     method = (
         f"{rounds} rounds. Each decodes all connections by both C libraries in turn, 20 times, of which the fastest "
-        "counts, in one process (bench/native/hpack_bench.c, cc -O2): a decoder per connection, all blocks in order, and of every "
-        "field name and value are given to the same function; then once by hpack.Decoder with raw=True. The figure of a "
-        "comparison is the median of the rounds' ratios."
+        "counts, in one process (bench/native/hpack_bench.c, cc -O2): a decoder per connection, all blocks in order, "
+        "and of every field name and value are given to the same function; then once by hpack.Decoder with raw=True. "
+        "The figure of a comparison is the median of the rounds' ratios."
     )
     bars = [
         Bar.of("HPACK in C, against nghttp2", Spread.of(times["nghttp2"]).median, "x", ">=", 0.5),
