@@ -99,12 +99,13 @@ class Plans:
         self._seen: dict[Key, int] = {}
         self.compiled: dict[Key, Maker] = {}
 
-    def make(self, raw: RawEvent, key: Key) -> Event | None:
-        """The event of a record; None if its kind tells nothing."""
+    def make(self, raw: RawEvent, key: Key | None = None) -> Event | None:
+        """The event of a record; None if its kind tells nothing. With ``key`` it counts as seen."""
         kind = self._kinds[raw.kind]
         if kind.event is None:
             return None
-        self._count(kind, raw, key)
+        if key is not None:
+            self._count(kind, raw, key)
         given: dict[str, Any] = {}
         if "stream" in kind.event.__struct_fields__:
             given["stream"] = raw.stream
@@ -248,14 +249,22 @@ def _arguments(event: type[Event], given: dict[str, str], names: dict[str, Any])
         value = given.get(name)
         if value is None and by_position:
             field = defaults[name]
-            if field.default_factory is not msgspec.NODEFAULT or field.default is msgspec.NODEFAULT:
-                by_position = False  # made anew for each event, or an error, which the constructor shall tell
+            if field.default_factory in _EMPTY:
+                value = _EMPTY[field.default_factory]
+            elif field.default is not msgspec.NODEFAULT:
+                value = f"d_{name}"
+                names[value] = field.default
+            else:
+                by_position = (
+                    False  # what else is made anew for each event; or an error, which the constructor tells
+                )
                 continue
-            value = f"d_{name}"
-            names[value] = field.default
         if value is not None:
             written.append(value if by_position else f"{name}={value}")
     return ", ".join(written)
+
+
+_EMPTY: dict[Any, str] = {dict: "{}", list: "[]", set: "set()"}
 
 
 def _end(value: int | None) -> int:
