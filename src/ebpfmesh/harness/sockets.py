@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from typing import NamedTuple, Self
 
 from ebpfmesh import hooks
-from ebpfmesh.errors import CapacityError, ClosedError
+from ebpfmesh.errors import CapacityError, ClosedError, MapError, MapKeyError
 from ebpfmesh.harness.engine import KernelEngine
 from ebpfmesh.harness.structures import LINKS, PORTS, SIZES, Counter
 from ebpfmesh.l7.contract import Config, RawEvent, raw_events
@@ -25,8 +25,8 @@ class SocketEvent(NamedTuple):
 class Sockets:
     """Connected TCP sockets whose bytes a core sees: requests as they are sent, responses as they are received.
 
-    Both programs are attached to a map of this engine alone; only enrolled sockets have them, up to 15 in the life of an
-    engine, since a socket leaves the map when it is closed and not before (a live one would lose unread data).
+    Both programs are attached to a map of this engine alone; only enrolled sockets have them, up to 15 at a time. A socket
+    leaves the map when it is closed, and not before: a live one would lose unread data.
     The verdict program is there also because a socket without one tells FIONREAD 0 (929e30f93125).
 
     Use it as a context manager. Minimum kernel: 5.17. Capabilities: CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN.
@@ -36,13 +36,13 @@ class Sockets:
         engine.require_open()
         self._engine, self._config = engine, (config or Config()).pack()
         self._maps = engine.loaded.maps
-        self._next = 1  # link 0 is the one that is fed by hand
         with ExitStack() as undo:
             sockets, programs = self._maps["l7_sockets"], engine.loaded.programs
             undo.enter_context(hooks.SK_MSG.attach(programs[f"{engine.name}_sk_msg"], sockets))
             undo.enter_context(hooks.SK_SKB_STREAM_VERDICT.attach(programs[f"{engine.name}_sk_skb"], sockets))
             self._attached = undo.pop_all()
         self._open = True
+        self._where = f"parser {engine.name}"
 
     def __enter__(self) -> Self:
         return self
@@ -58,20 +58,27 @@ class Sockets:
     def enrol(self, one: socket.socket) -> int:
         """Let the core see what ``one`` sends and receives from now on; returns the number of its link.
 
-        Errors: CapacityError (15 were enrolled), MapError (not an established TCP socket), ClosedError.
+        Errors: CapacityError (15 are enrolled), MapKeyError (it is enrolled), MapError (not an established TCP socket),
+        ClosedError.
         """
         if not self._open:
-            raise ClosedError("the programs are detached", where=f"parser {self._engine.name}")
-        if self._next == LINKS:
-            raise CapacityError(f"{LINKS - 1} sockets were enrolled", where=f"parser {self._engine.name}")
-        number, self._next = self._next, self._next + 1
+            raise ClosedError("the programs are detached", where=self._where)
+        sockets, ports = self._maps["l7_sockets"], self._maps["l7_ports"]
+        key = _ports(one)
+        known = ports.lookup_raw(key)
+        if known is not None and sockets.lookup_raw(known) is not None:
+            raise MapKeyError("the socket is enrolled already", where=self._where)
+        number = next((each for each in range(1, LINKS) if sockets.lookup_raw(_u32(each)) is None), 0)
+        if not number:  # 0 is the one that is fed by hand
+            raise CapacityError(f"{LINKS - 1} sockets are enrolled", where=self._where)
         memory = self._engine.memory
         memory.put(self._config, bytes(SIZES["l7_link"]), bytes(memory.tables_size), number)
-        local, remote = one.getsockname()[1], one.getpeername()[1]
-        self._maps["l7_ports"].update_raw(
-            PORTS.pack(local, bytes(2) + remote.to_bytes(2, "big")), number.to_bytes(4, "little")
-        )
-        self._maps["l7_sockets"][number] = one
+        ports.update_raw(key, _u32(number))
+        try:
+            sockets[number] = one
+        except MapError:
+            ports.delete_raw(key)
+            raise
         return number
 
     def events(self) -> list[SocketEvent]:
@@ -85,3 +92,15 @@ class Sockets:
     def counters(self) -> dict[Counter, int]:
         """What the two programs counted since the engine was loaded."""
         return {each: self._maps["l7_counters"][each] for each in Counter}
+
+
+def _ports(one: socket.socket) -> bytes:
+    """``struct l7_ports`` of a connected socket. Errors: MapError."""
+    try:
+        return PORTS.pack(one.getsockname()[1], bytes(2) + one.getpeername()[1].to_bytes(2, "big"))
+    except OSError as error:
+        raise MapError("enrolling a socket that is not connected", errno=error.errno or 0) from error
+
+
+def _u32(number: int) -> bytes:
+    return number.to_bytes(4, "little")

@@ -61,12 +61,13 @@ class Counter(IntEnum):
 
     RUNS_MSG = 0
     RUNS_SKB = 1
-    PULLED = 2
-    EMPTY_AT_FIRST = 3
-    NOT_PULLED = 4
-    NO_SCRATCH = 5
-    RING_FULL = 6
-    STRANGERS = 7
+    EMPTY_AT_FIRST = 2
+    PART_AT_FIRST = 3
+    PULLED = 4
+    NOT_FILLED = 5
+    NO_SCRATCH = 6
+    RING_FULL = 7
+    STRANGERS = 8
 
 
 def flow_offset(direction: int) -> int:

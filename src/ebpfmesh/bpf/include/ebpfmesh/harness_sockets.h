@@ -20,13 +20,14 @@ struct l7_ports {
 enum l7_counter {
 	L7_RUNS_MSG = 0,
 	L7_RUNS_SKB = 1,
-	L7_PULLED = 2,	       /* windows that were filled from a message */
-	L7_EMPTY_AT_FIRST = 3, /* messages of which nothing was visible before the pull */
-	L7_NOT_PULLED = 4,     /* windows that could not be filled: their bytes count as lost */
-	L7_NO_SCRATCH = 5,     /* messages that found every scratch taken: lost in the same way */
-	L7_RING_FULL = 6,      /* events that were not told */
-	L7_STRANGERS = 7,      /* messages of sockets that are no link */
-	L7_COUNTERS = 8,
+	L7_EMPTY_AT_FIRST = 2, /* messages of which nothing was visible before the pull */
+	L7_PART_AT_FIRST = 3,  /* messages of which a part was: those of several elements */
+	L7_PULLED = 4,	       /* windows that were to be filled from a message */
+	L7_NOT_FILLED = 5,     /* windows that could not be: their bytes count as lost */
+	L7_NO_SCRATCH = 6,     /* messages that found every scratch taken: lost in the same way */
+	L7_RING_FULL = 7,      /* events that were not told */
+	L7_STRANGERS = 8,      /* messages of sockets that are no link */
+	L7_COUNTERS = 9,
 };
 
 struct {
@@ -120,7 +121,7 @@ L7_INLINE int l7_show(struct l7_passing *passing, struct l7_flow *flow, struct l
 	if (length > L7_WINDOW)
 		length = L7_WINDOW;
 	if (l7_fill(passing, sent, length)) {
-		l7_count(L7_NOT_PULLED);
+		l7_count(L7_NOT_FILLED);
 		l7_lost(flow, length);
 		scratch->at += length;
 		return -1;
@@ -205,6 +206,8 @@ L7_INLINE void l7_message_sent(struct sk_msg_md *msg)
 	l7_count(L7_RUNS_MSG);
 	if (msg->data == msg->data_end)
 		l7_count(L7_EMPTY_AT_FIRST);
+	else if ((__u64)(msg->data_end - msg->data) < msg->size)
+		l7_count(L7_PART_AT_FIRST);
 	passing.scratch = l7_prepare(msg->local_port, msg->remote_port, msg->size, 1);
 	if (!passing.scratch)
 		return;
