@@ -286,13 +286,13 @@ class CoreConnection(Connection):
             events.append(event)
         if raw.op == _REPLY:
             behind, reply = raw.position + raw.count, raw.bytes_of(REPLY_FIELD) or b""
-            events.append(Replied(Direction(raw.direction), behind, raw.count, reply))
+            events.append(Replied(Direction(raw.direction), behind, reply))
 
     def _span(self, flow: Flow, start: int, data: Bytes, span: tuple[int, ...], events: list[Event]) -> None:
         """What a record says of bytes: which are payload, which must not go on, where the message ends."""
         flags, op, position, count, head, stream = span
         if op == _DROP:
-            events.append(Dropped(flow.direction, position + count, count))
+            events.append(Dropped(flow.direction, position + count))
         if op != _PASS or (count == head and not flags):
             return
         if flags & _TUNNEL:

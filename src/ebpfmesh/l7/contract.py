@@ -257,6 +257,8 @@ class Pass(msgspec.Struct, frozen=True):
     """The message ends with the last byte of ``count``."""
     to_end: bool = False
     """The payload behind ``head`` lasts to the end of the stream; ``count`` is that of the head."""
+    tunnel: bool = False
+    """Behind ``head`` the bytes are another protocol's, to the end of the stream; ``count`` is that of the head."""
     stream: int = 0
     """What payload and end belong to."""
 

@@ -50,15 +50,12 @@ class Tunnel(Event, frozen=True, tag=_tag):
 
 
 class Dropped(Event, frozen=True, tag=_tag):
-    """``count`` bytes up to ``position`` must not go on."""
-
-    count: int
+    """The bytes of a message, up to ``position``, must not go on."""
 
 
 class Replied(Event, frozen=True, tag=_tag):
-    """``count`` bytes up to ``position`` must not go on; ``data`` is the answer to their sender."""
+    """The bytes of a message, up to ``position``, must not go on; ``data`` is the answer to their sender."""
 
-    count: int
     data: bytes
 
 

@@ -118,9 +118,8 @@ class Plans:
                 registered[field.attribute] = value
             else:
                 given[field.attribute] = value
-        return kind.event(
-            Direction(raw.direction), raw.position + raw.head, **given, **self._extra(kind, raw, registered)
-        )
+        behind = raw.position + (raw.count if raw.op in (Op.DROP, Op.REPLY) else raw.head)
+        return kind.event(Direction(raw.direction), behind, **given, **self._extra(kind, raw, registered))
 
     def _value(self, field: Field, raw: RawEvent) -> Any:
         if isinstance(field, Number):

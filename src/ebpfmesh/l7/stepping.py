@@ -20,7 +20,7 @@ from ebpfmesh.l7.contract import (
     Pass,
     Reply,
 )
-from ebpfmesh.l7.events import Dropped, Event, Replied, Undecodable
+from ebpfmesh.l7.events import Dropped, Event, Replied, Tunnel, Undecodable
 from ebpfmesh.l7.parser import PythonParser
 
 HEAD_LIMIT = 32768
@@ -185,7 +185,8 @@ class PythonConnection(Connection):
     ) -> None:
         begins, count = held.begins, step.count
         head = count if not isinstance(step, Pass) or step.head is None else step.head
-        ends, to_end = (step.ends, step.to_end) if isinstance(step, Pass) else (False, False)
+        tunnel = isinstance(step, Pass) and step.tunnel
+        to_end = isinstance(step, Pass) and (step.to_end or tunnel)
         if to_end:
             count = max(count, head)
         if type(count) is not int or type(head) is not int or not 0 <= head <= count < TO_THE_END:
@@ -199,11 +200,13 @@ class PythonConnection(Connection):
                 msgspec.structs.replace(step.event, direction=flow.direction, position=begins + head)
             )
         if isinstance(step, Drop):
-            events.append(Dropped(flow.direction, begins + count, count))
+            events.append(Dropped(flow.direction, begins + count))
         elif isinstance(step, Reply):
-            events.append(Replied(flow.direction, begins + count, count, bytes(step.data)))
+            events.append(Replied(flow.direction, begins + count, bytes(step.data)))
         else:
-            flow.stream, flow.ends = step.stream, ends or to_end
+            flow.stream, flow.ends = step.stream, (step.ends or to_end) and not tunnel
+            if tunnel:
+                events.append(Tunnel(flow.direction, begins + head, step.stream))
         flow.payload = begins + head
         flow.until = TO_THE_END if to_end else begins + count
         data, start = held.data, begins - held.at
