@@ -23,14 +23,17 @@ L7_INLINE __u32 redis_before(__u64 found)
 
 static const __u64 redis_powers[16] = { 1, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000 };
 
-/* The value of count digits, 1 to 8, at the front of a word; ~0 if one is no digit. */
+/* A bit for each byte of a word that is no digit; exact up to the first. */
+L7_INLINE __u64 redis_no_digit(__u64 word)
+{
+	word ^= REDIS_ONES * '0';
+	return (word | (word + REDIS_ONES * 0x76)) & REDIS_HIGHS;
+}
+
+/* The value of count digits, 1 to 8, at the front of a word. */
 L7_INLINE __u64 redis_digits(__u64 word, __u32 count)
 {
-	word = word << ((64 - 8 * count) & 63) | 0x3030303030303030ull >> (4 * count) >> (4 * count);
-	if (((word & 0xf0f0f0f0f0f0f0f0ull) | ((word + 0x0606060606060606ull) & 0xf0f0f0f0f0f0f0f0ull) >> 4) !=
-	    0x3333333333333333ull)
-		return ~0ull;
-	word &= 0x0f0f0f0f0f0f0f0full;
+	word = word << ((64 - 8 * count) & 63) & 0x0f0f0f0f0f0f0f0full;
 	word = (word * 10 + (word >> 8)) & 0x00ff00ff00ff00ffull;
 	word = (word * 100 + (word >> 16)) & 0x0000ffff0000ffffull;
 	return (word * 10000 + (word >> 32)) & 0xffffffffull;
@@ -116,8 +119,8 @@ L7_INLINE long redis_number_ends(struct redis_walk *walk)
 L7_INLINE long redis_number(struct redis_walk *walk)
 {
 	struct redis_half *half = walk->half;
-	__u64 word = l7_word(walk->window, walk->at), value;
-	__u32 shown = walk->window->end - walk->at, digits = redis_before(redis_is(word, '\r'));
+	__u64 word = l7_word(walk->window, walk->at);
+	__u32 shown = walk->window->end - walk->at, digits = redis_before(redis_no_digit(word)), most;
 	__u8 byte = word;
 
 	if (!half->line) {
@@ -133,16 +136,16 @@ L7_INLINE long redis_number(struct redis_walk *walk)
 	if (digits > shown)
 		digits = shown;
 	if (digits) {
-		value = redis_digits(word, digits);
+		most = half->first == '0' ? 1 : REDIS_DIGITS;
+		if (half->line + digits > most)
+			return redis_fail(walk, REDIS_BAD_LENGTH, walk->at + most - half->line);
 		half->line += digits;
-		if (value == ~0ull || half->line > REDIS_DIGITS || (half->first == '0' && half->line > 1))
-			return redis_fail(walk, REDIS_BAD_LENGTH, walk->at);
-		half->number = half->number * redis_powers[L7_INDEX(digits, 16)] + value;
+		half->number = half->number * redis_powers[L7_INDEX(digits, 16)] + redis_digits(word, digits);
 		walk->at += digits;
 	}
 	if (digits == 8 || digits == shown)
 		return REDIS_ON;
-	if (!half->line)
+	if (!half->line || l7_byte(walk->window, walk->at) != '\r')
 		return redis_fail(walk, REDIS_BAD_LENGTH, walk->at);
 	walk->at++;
 	half->phase = REDIS_AT_NUMBER_LF;
@@ -249,13 +252,15 @@ L7_INLINE long redis_line(struct redis_walk *walk)
 	__u32 shown = walk->window->end - walk->at, limit = walk->config->head_limit, room;
 	__u32 length = redis_before(redis_is(word, '\r') | redis_is(word, '\n'));
 
+	if (!limit)
+		limit = REDIS_LINE_LIMIT;
 	if (length > shown)
 		length = shown;
 	if (!half->line)
 		half->first = word;
 	half->line += length;
-	if (half->line > (limit ? limit : REDIS_LINE_LIMIT))
-		return redis_fail(walk, L7_TOO_LONG, walk->at);
+	if (half->line > limit)
+		return redis_fail(walk, L7_TOO_LONG, walk->at + length - (half->line - limit));
 	if (!half->depth) {
 		room = half->limit - half->kept;
 		redis_copy(walk, 0, 0);
