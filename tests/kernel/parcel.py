@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from ebpfmesh.bpf.compiler import find_compiler
@@ -36,12 +37,15 @@ FINAL = {
 }
 
 
-def build(directory: Path, harness: str = "L7_HARNESS(parcel, struct parcel_tables)") -> Path:
-    """The harness object of the core; ``harness`` is the line that makes it."""
+def build(directory: Path, include: Path = INCLUDE) -> Path:
+    """The harness object of the core, built with the headers below ``include``."""
     source, target = directory / "parcel.bpf.c", directory / "parcel.bpf.o"
-    source.write_text(f'#include "{HEADER}"\n#include <ebpfmesh/harness.h>\n{harness}\n')
+    source.write_text(
+        f'#include "{HEADER}"\n#include <ebpfmesh/harness.h>\nL7_HARNESS(parcel, struct parcel_tables)\n'
+    )
     compiler = find_compiler()
-    _run([*compiler.bpf, "-mcpu=v3", "-O2", "-g", "-std=gnu11", *compiler.bpf_includes()], source, target)
+    command = [*compiler.bpf, "-mcpu=v3", "-O2", "-g", "-std=gnu11", "-I", str(include)]
+    run([*command, *compiler.bpf_includes()], source, target)
     return target
 
 
@@ -49,24 +53,14 @@ def build_native(directory: Path) -> Path:
     """The library of the core."""
     source, target = directory / "parcel.c", directory / "parcel.so"
     source.write_text(f'#include "{HEADER}"\n')
-    _run([*find_compiler().native, "-O2", "-std=gnu11", "-fPIC", "-shared"], source, target)
+    command = [*find_compiler().native, "-O2", "-std=gnu11", "-fPIC", "-shared", "-I", str(INCLUDE)]
+    run(command, source, target)
     return target
 
 
-def _run(command: list[str], source: Path, target: Path) -> None:
+def run(
+    command: list[str], source: Path, target: Path, warnings: Sequence[str] = ("-Wall", "-Wextra", "-Werror")
+) -> None:
+    """Compile ``source`` to ``target``."""
     compile_only = ["-c"] if target.suffix == ".o" else []
-    subprocess.run(
-        [
-            *command,
-            "-Wall",
-            "-Wextra",
-            "-Werror",
-            "-I",
-            str(INCLUDE),
-            *compile_only,
-            str(source),
-            "-o",
-            str(target),
-        ],
-        check=True,
-    )
+    subprocess.run([*command, *warnings, *compile_only, str(source), "-o", str(target)], check=True)
