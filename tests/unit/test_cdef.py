@@ -20,7 +20,7 @@ LOWLEVEL = Path(__file__).parents[2] / "src/ebpfmesh/lowlevel"
 DECLARATIONS = "".join((LOWLEVEL / name).read_text() for name in ("libbpf.h", "libc.h"))
 
 # Same<A, B>: passing a B where an A is declared is the same machine code, and the pointer points to what was meant.
-PREAMBLE = """
+LIBBPF = """
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -30,6 +30,8 @@ PREAMBLE = """
 #include <bpf/bpf.h>
 #include <bpf/btf.h>
 #include <bpf/libbpf.h>
+"""
+PREAMBLE = """
 #define _Bool bool
 template <class T> struct Bare { typedef T type; };
 template <class T> struct Bare<const T> { typedef T type; };
@@ -76,11 +78,11 @@ def host_compiler() -> list[str]:
     pytest.skip("no C++ compiler (apt-get install clang libc6-dev libbpf-dev)")
 
 
-def assertions(declarations: str) -> str:
-    """One static_assert for every function and every field that ``declarations`` declares."""
+def assertions(declarations: str, headers: str = LIBBPF) -> str:
+    """One static_assert for every function and every field that ``declarations`` declares, against ``headers``."""
     ffi = FFI()
     ffi.cdef(declarations)
-    lines = [PREAMBLE]
+    lines = [headers, PREAMBLE]
     _typedefs, structs, _unions = ffi.list_types()
     for name in structs:
         struct: Any = ffi.typeof(f"struct {name}")
@@ -115,11 +117,13 @@ def prototype(ffi: FFI, declarations: str, name: str) -> str:
     return ffi.getctype(ffi.typeof(f"{found[1]} (*){found[2]}"))
 
 
-def complaints(declarations: str, directory: Path) -> list[str]:
+def complaints(declarations: str, directory: Path, headers: str = LIBBPF, *flags: str) -> list[str]:
     """What the compiler objects to in ``declarations``: one line each, empty if they are right."""
     source = directory / "declarations.cpp"
-    source.write_text(assertions(declarations))
-    result = subprocess.run([*host_compiler(), str(source)], capture_output=True, text=True, check=False)
+    source.write_text(assertions(declarations, headers))
+    result = subprocess.run(
+        [*host_compiler(), *flags, str(source)], capture_output=True, text=True, check=False
+    )
     found = re.findall(r"(?:fatal )?error: (.*)", result.stderr)
     assert bool(found) == bool(result.returncode), result.stderr
     return found

@@ -1,5 +1,5 @@
 /* What Python calls of the native library, as ebpfmesh/bpf/native/feed.h has it, and of the dynamic loader.
- * build_tools/cffi_module.py makes _native.py of it; tests/unit/test_native_cdef.py compares it with the headers. */
+ * build_tools/cffi_module.py makes _native.py of it; tests/unit/test_native_cdef.py holds it against the headers. */
 
 typedef uint64_t __u64;
 typedef uint32_t __u32;
@@ -28,15 +28,15 @@ struct l7_flow {
 
 extern const struct l7_core l7_sizes;
 
-void *l7_open(const struct l7_core *core, const char *config);
-void l7_reopen(void *connection, const char *config);
+void *l7_open(const struct l7_core *core, const void *config);
+void l7_reopen(void *connection, const void *config);
 void l7_close(void *connection);
-long l7_feed(void *connection, unsigned int direction, const char *data, unsigned long length, int end);
+long l7_feed(void *connection, unsigned int direction, const void *data, unsigned long length, int end);
 unsigned long l7_left(void *connection);
-const char *l7_events(void *connection);
+const void *l7_events(void *connection);
 void l7_miss(void *connection, unsigned int direction, unsigned long length);
 const struct l7_flow *l7_flow_of(void *connection, unsigned int direction);
-int l7_detect(const struct l7_core *core, unsigned int direction, const char *data, unsigned long length);
+int l7_detect(const struct l7_core *core, unsigned int direction, const void *data, unsigned long length);
 
 /* <dlfcn.h> */
 void *dlopen(const char *file, int mode);

@@ -204,12 +204,22 @@ def load(path: Path, name: str) -> Core:
     except OSError as error:
         remedy = "name the library that build-parser made"
         raise SpecError(error.strerror or "cannot be read", where=str(path), remedy=remedy) from error
-    return _loaded(path, name, (state.st_dev, state.st_ino, state.st_mtime_ns))
+    version = (state.st_dev, state.st_ino, state.st_mtime_ns)
+    if _loaded.setdefault(path, version) != version:  # dlopen(3) would give the old one, by its name
+        raise SpecError(
+            "an earlier version of this library is loaded, and code cannot be replaced in a process",
+            where=str(path),
+            remedy="start again, or give the new version another name",
+        )
+    return _checked(path, name)
+
+
+_loaded: dict[Path, tuple[int, int, int]] = {}
+"""The files that were opened, with what tells one version from the next."""
 
 
 @cache
-def _loaded(path: Path, name: str, _version: tuple[int, ...]) -> Core:
-    """The core of a library, once for each version of the file."""
+def _checked(path: Path, name: str) -> Core:
     core = _core(_opened(path), path, name)
     _compare(core)
     return core
@@ -242,17 +252,16 @@ def _compare(core: Core) -> None:
 
 def _opened(path: Path) -> Any:
     """dlopen(3)'s handle."""
-    handle = _lib().dlopen(os.fsencode(path), os.RTLD_NOW | os.RTLD_LOCAL)
+    library = _lib()
+    dlerror = library.dlerror  # looked up before: that would clear the message
+    handle = library.dlopen(os.fsencode(path), os.RTLD_NOW | os.RTLD_LOCAL)
     if not handle:
-        raise SpecError(_reason(path), where=str(path), remedy=_REMEDY)
+        told = dlerror()
+        text: bytes = ffi.string(told) if told else b"it cannot be loaded"
+        raise SpecError(
+            text.decode("utf-8", "replace").removeprefix(f"{path}: "), where=str(path), remedy=_REMEDY
+        )
     return handle
-
-
-def _reason(path: Path) -> str:
-    """What dlerror(3) says, without the name of the file, which the error has already."""
-    told = _lib().dlerror()
-    text: bytes = ffi.string(told) if told else b"it cannot be loaded"
-    return text.decode("utf-8", "replace").removeprefix(f"{path}: ")
 
 
 @cache
