@@ -5,18 +5,9 @@
  * limit of the table, in units of 16 octets, else the length of a block. */
 #include <ebpfmesh/l7/hpack.h>
 
-#include <dlfcn.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
+#include "tables.h"
 
-#define HOLDS(condition)                                                                                               \
-	do {                                                                                                           \
-		if (!(condition)) {                                                                                    \
-			fprintf(stderr, "%s:%d: does not hold: %s\n", __FILE__, __LINE__, #condition);                 \
-			abort();                                                                                       \
-		}                                                                                                      \
-	} while (0)
+#include <dlfcn.h>
 
 struct nghttp2_nv {
 	uint8_t *name, *value;
@@ -60,27 +51,6 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	*(void **)&nghttp2.step = symbol(library, "nghttp2_hd_inflate_hd2");
 	*(void **)&nghttp2.end = symbol(library, "nghttp2_hd_inflate_end_headers");
 	return 0;
-}
-
-/* RFC 7541 section 4.1: the size is the sum of the entries, and never more than the limit. */
-static void table_holds(struct hpack_table *table)
-{
-	uint64_t size = 0;
-
-	HOLDS(table->count <= HPACK_ENTRIES);
-	HOLDS(table->next < HPACK_RING);
-	for (__u32 age = 1; age <= table->count; age++) {
-		struct hpack_entry *entry = hpack_entry_of(table, age);
-
-		HOLDS(entry->chunk < HPACK_RING);
-		size += entry->name + entry->value + HPACK_OVERHEAD;
-	}
-	HOLDS(size == table->size);
-	if (table->begun) {
-		HOLDS(size <= table->maximum);
-		HOLDS(size <= HPACK_CAPACITY);
-		HOLDS(table->owed || table->maximum <= table->limit || !table->limit);
-	}
 }
 
 /* nghttp2 reads the block: the same headers, one after the other, as the list in the record's text; 0 if it refuses it. */
@@ -127,7 +97,7 @@ static int decodes(struct l7_config *config, struct hpack_table *table, struct h
 	HOLDS(code >= 0);
 	HOLDS(record->used <= (config->text_limit ? config->text_limit : 4096));
 	HOLDS(block->at <= block->length);
-	table_holds(table);
+	fuzz_table_holds(table);
 	if (inflater && !hpack_escalates((__u32)code))
 		HOLDS(nghttp2_reads(inflater, block, record, code) == !code);
 	return !code;

@@ -15,22 +15,19 @@
 
 #include <ebpfmesh/drive.h>
 
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
+#include "holds.h"
+
+#ifndef FUZZ_TEXT_FLOOR
+#define FUZZ_TEXT_FLOOR 0 /* a lower text_limit is raised to this by the core */
+#endif
+
+#ifndef FUZZ_DATAGRAMS
+#define FUZZ_DATAGRAMS 0 /* 1: a piece is a datagram, which is never split */
+#endif
 
 #define FUZZ_JOIN(a, b) a##b
 #define FUZZ_NAME(name) FUZZ_JOIN(l7_core_, name)
 #define FUZZ_IDLE 64 /* calls in a row that tell something and consume nothing: more of them is a loop */
-
-#define HOLDS(condition)                                                                                               \
-	do {                                                                                                           \
-		if (!(condition)) {                                                                                    \
-			fprintf(stderr, "%s:%d: does not hold: %s\n", __FILE__, __LINE__, #condition);                 \
-			abort();                                                                                       \
-		}                                                                                                      \
-	} while (0)
 
 /* What was told, in a form that does not depend on how the stream was split. */
 struct fuzz_told {
@@ -167,7 +164,8 @@ static void fuzz_tell(struct fuzz_run *run, uint32_t direction, int op, uint64_t
 static void fuzz_check(struct fuzz_run *run, uint32_t direction, int op, uint32_t start, uint32_t end)
 {
 	const struct l7_record *record = run->record[direction];
-	uint32_t limit = run->config->text_limit ? run->config->text_limit : 4096;
+	uint32_t chosen = run->config->text_limit ? run->config->text_limit : 4096;
+	uint32_t limit = chosen < FUZZ_TEXT_FLOOR ? FUZZ_TEXT_FLOOR : chosen;
 	uint32_t texts;
 
 	HOLDS(op >= L7_MORE && op <= L7_ERROR);
@@ -218,18 +216,20 @@ static uint32_t fuzz_fill(struct fuzz_run *run, uint32_t direction, const uint8_
 	struct l7_window *window = run->window;
 	uint32_t start = 0;
 
-	if (run->random) {
+	if (run->random && FUZZ_DATAGRAMS) {
+		size = size < L7_WINDOW ? size : L7_WINDOW;
+		start = fuzz_random(run) % (L7_WINDOW - size + 1);
+	} else if (run->random) {
 		uint32_t most = run->mode == 0 ? 1 : run->mode == 1 ? 16 : run->mode == 2 ? 300 : L7_WINDOW;
 		uint32_t shown = fuzz_random(run) % most + 1;
 
 		size = shown < size ? shown : size;
 		start = fuzz_random(run) % (L7_WINDOW - size + 1);
-		for (uint32_t i = start < 16 ? 0 : start - 16; i < start + size + L7_SLACK; i++)
-			window->data[i] = around[(i + run->mode) % sizeof around];
 	} else {
 		size = size < L7_WINDOW ? size : L7_WINDOW;
-		memset(window->data + size, 0, L7_SLACK);
 	}
+	for (uint32_t i = start < 16 ? 0 : start - 16; i < start + size + L7_SLACK; i++)
+		window->data[i] = run->random ? around[(i + run->mode) % sizeof around] : 0;
 	memcpy(window->data + start, data, size);
 	window->start = start;
 	window->end = start + size;
@@ -359,6 +359,48 @@ static void fuzz_pieces(struct fuzz_run *run, const uint8_t *data, size_t size)
 	HOLDS(!memcmp(&before, run->config, sizeof before));
 }
 
+/* What both runs told, where they differ. */
+static void fuzz_show(const char *name, const struct fuzz_told *told)
+{
+	struct fuzz_item item;
+
+	fprintf(stderr, "%s:\n", name);
+	for (size_t at = 0; at + sizeof item <= told->used;) {
+		memcpy(&item, told->bytes + at, sizeof item);
+		at += sizeof item;
+		fprintf(stderr, "  %c direction %u from %llu to %llu stream %llu op %u kind %u flags %u code %u",
+			item.what, item.direction, (unsigned long long)item.from, (unsigned long long)item.to,
+			(unsigned long long)item.stream, item.op, item.kind, item.flags, item.code);
+		fprintf(stderr, " present %x repeated %x truncated %x used %u\n", item.present, item.repeated,
+			item.truncated, item.used);
+		for (uint32_t field = 0; field < L7_FIELDS; field++) {
+			uint64_t value;
+
+			if (!(item.present >> field & 1))
+				continue;
+			memcpy(&value, told->bytes + at, 8);
+			at += 8;
+			fprintf(stderr, "    field %u: %llx\n", field, (unsigned long long)value);
+		}
+		if (item.used)
+			fprintf(stderr, "    text: ");
+		for (uint32_t i = 0; i < item.used; i++)
+			fprintf(stderr, told->bytes[at + i] > 32 && told->bytes[at + i] < 127 ? "%c" : "\\x%02x",
+				told->bytes[at + i]);
+		fprintf(stderr, item.used ? "\n" : "");
+		at += item.used;
+	}
+}
+
+static int fuzz_same(const struct fuzz_told *whole, const struct fuzz_told *split)
+{
+	if (whole->used == split->used && (!whole->used || !memcmp(whole->bytes, split->bytes, whole->used)))
+		return 1;
+	fuzz_show("whole", whole);
+	fuzz_show("split", split);
+	return 0;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -370,8 +412,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	fuzz_open(&split, data, 1);
 	fuzz_pieces(&whole, data + 8, size - 8);
 	fuzz_pieces(&split, data + 8, size - 8);
-	HOLDS(whole.told.used == split.told.used);
-	HOLDS(!whole.told.used || !memcmp(whole.told.bytes, split.told.bytes, whole.told.used));
+	HOLDS(fuzz_same(&whole.told, &split.told));
 	if (FUZZ_NAME(FUZZ_CORE).detect) {
 		fuzz_fill(&split, 0, data + 8, (uint32_t)(size - 8));
 		int confidence = FUZZ_NAME(FUZZ_CORE).detect(split.window);
