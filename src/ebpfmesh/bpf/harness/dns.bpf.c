@@ -1,0 +1,6 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0 */
+#include <ebpfmesh/l7/dns.h>
+
+#include <ebpfmesh/harness.h>
+
+L7_HARNESS(dns, struct l7_no_tables)
