@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from enum import IntEnum, IntFlag
-
 from collections.abc import Mapping
+from enum import IntEnum, IntFlag
 
 from ebpfmesh.l7.events import Event
 from ebpfmesh.l7.plan import Number, Text

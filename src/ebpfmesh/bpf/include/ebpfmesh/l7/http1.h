@@ -103,6 +103,8 @@ L7_INLINE int http1_core(struct l7_config *config, struct l7_window *window, str
 	__u8 *end, behind;
 
 	if (state->tunnel) {
+		if (window->start == window->end)
+			return l7_more(record, 0);
 		record->flags = L7_TUNNEL | L7_TO_END;
 		return l7_pass(record, 0, 0);
 	}

@@ -18,9 +18,7 @@
 #define HTTP1_OF_REQUESTS                                                                                              \
 	(HTTP1_OF_BOTH | HTTP1_BIT(HTTP_HOST) | HTTP1_BIT(HTTP_USER_AGENT) | HTTP1_BIT(HTTP_AUTHORIZATION) |           \
 	 HTTP1_BIT(HTTP_EXPECT))
-#define HTTP1_OF_TRAILERS                                                                                              \
-	(HTTP1_BIT(HTTP_CONTENT_LENGTH) | HTTP1_BIT(HTTP_FRAMING) | HTTP1_BIT(HTTP_TRACEPARENT) |                      \
-	 0xffull << HTTP_REGISTERED)
+#define HTTP1_OF_TRAILERS (HTTP1_BIT(HTTP_CONTENT_LENGTH) | HTTP1_BIT(HTTP_FRAMING) | 0xffull << HTTP_REGISTERED)
 
 /* --- a value is complete -------------------------------------------------------------------------------------------- */
 
@@ -347,8 +345,10 @@ L7_INLINE long http1_value(struct http1_walk *walk)
 	half->size += n;
 	half->at += n;
 	if (half->size > HTTP1_LIST_LIMIT && (half->field == HTTP_CONTENT_LENGTH || half->field == HTTP_FRAMING ||
-					      half->field == HTTP_CONNECTION || half->field == HTTP_EXPECT))
+					      half->field == HTTP_CONNECTION || half->field == HTTP_EXPECT)) {
+		half->at -= half->size - HTTP1_LIST_LIMIT;
 		return http1_fail(walk, L7_TOO_LONG);
+	}
 	return n == 64 ? 0 : http1_value_stop(walk);
 }
 
@@ -423,15 +423,16 @@ L7_INLINE int http1_whole_line(struct http1_walk *walk)
 	field = http_field_of_words(n, first | HTTP1_EACH(0x20), last, ninth);
 	if (field < 64 && !(http1_known_fields(walk) >> field & 1))
 		field = HTTP_OTHER;
-	at += 2;
 	if (field != HTTP_OTHER) {
 		half->value = record->used;
+		half->at = at + 1;
 		if (http1_field_begins(walk, field))
 			return 1;
-		half->at = at;
+		half->at++;
 		half->phase = half->back;
 		return 1;
 	}
+	at += 2;
 	n = http1_skip_run(http1_bytes(window, at));
 	at += n;
 	value = http1_bytes(window, at);
@@ -452,7 +453,7 @@ L7_INLINE long http1_field_step(struct http1_walk *walk, __u8 c)
 	struct http1_half *half = walk->half;
 
 	if (half->phase == HTTP1_LINE) {
-		if (!half->back && !http1_lists(walk) && http1_whole_line(walk)) {
+		if (!half->back && !(half->seen & HTTP1_CAREFUL) && http1_whole_line(walk)) {
 			if (half->stop)
 				return 1;
 			if (half->phase != HTTP1_VALUE)

@@ -104,13 +104,14 @@ L7_INLINE int http1_request(struct http1_walk *walk)
 		return http1_refuse(walk, HTTP1_NO_HOST);
 	if (!(walk->config->flags & L7_ONE_DIRECTION) && state->requests - state->responses >= HTTP1_OUTSTANDING)
 		return l7_escalate(walk->record, L7_TOO_MANY, half->at);
-	http1_persistence(walk, framing);
 	if (half->seen & HTTP1_TO_CONNECT) {
 		asked = HTTP1_ASKED_CONNECT;
 		/* a body has no meaning here (RFC 9110 section 9.3.6): if it comes, it comes before the answer */
 		state->awaited = framing == HTTP_NO_BODY ? 1 : 2;
 		framing = HTTP_NO_BODY;
-	} else if (half->connection & HTTP_UPGRADES) {
+	}
+	http1_persistence(walk, framing);
+	if (half->connection & HTTP_UPGRADES && asked != HTTP1_ASKED_CONNECT) {
 		if (asked == HTTP1_ASKED_OTHER)
 			asked = HTTP1_ASKED_UPGRADE;
 		state->awaited = 1;

@@ -24,7 +24,7 @@ L7_INLINE long http1_start(struct http1_walk *walk, __u8 c)
 	}
 	if (half->last)
 		return http1_fail(walk, HTTP1_DATA_AFTER_CLOSE);
-	half->seen = 0;
+	half->seen = http1_lists(walk) || http1_allows(walk, HTTP1_ALLOW_FOLDED_LINES) ? HTTP1_CAREFUL : 0;
 	half->connection = 0;
 	half->index = 0;
 	half->back = 0;

@@ -122,6 +122,7 @@ enum http1_seen {
 	HTTP1_TRAILERS_CAME = 512,
 	HTTP1_VERSION_0 = 1024, /* HTTP/1.0 */
 	HTTP1_SEEN_UPGRADE = 2048,
+	HTTP1_CAREFUL = 4096, /* no line is taken as a whole: all headers are listed, or lines may be folded */
 };
 
 /* Of a request that waits for its answer: what that answer may look like. */
