@@ -156,6 +156,7 @@ SEC("sk_skb/stream_verdict") int hpack_run_skb(struct __sk_buff *skb)
 	return 1;
 }
 """
+KERNEL_TEXT = _CORE + _KERNEL
 
 
 class Field(NamedTuple):

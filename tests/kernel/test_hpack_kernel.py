@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import conformance
 import hpack_decoders as codes
 from hpack_connections import connections, spoilt, string
-from hpack_decoders import ALL_HEADERS, Decoder, kernel, native
+from hpack_decoders import ALL_HEADERS, KERNEL_TEXT, Decoder, kernel, native
 from hpack_vectors import EXAMPLES, REFUSALS, decode_all
 
 pytestmark = pytest.mark.kernel
@@ -106,3 +106,10 @@ def test_with_room_for_no_table_every_reference_to_it_escalates(_leaks_fail):
         assert stateless.decode(bytes.fromhex(examples[0].block)).headers == examples[0].headers
         assert stateless.decode(bytes.fromhex(examples[1].block)).code == codes.FORGOTTEN
         assert stateless.escalates
+
+
+def test_it_is_verified_in_every_type_of_program_and_cheaply(load):
+    loaded = load(KERNEL_TEXT)
+    costs = {str(program.type): program.info().verified_instructions for program in loaded.programs.values()}
+    assert len(costs) == 3
+    assert max(costs.values()) < 40_000, costs
