@@ -54,6 +54,8 @@ L7_INLINE __u32 http2_count(struct http2_half *half, struct http2_half *peer, __
 	if (half->frames >= HTTP2_PERIOD)
 		http2_new_period(half);
 	half->frames++;
+	if (half->type == HTTP2_TYPE_CONTINUATION && half->continuations == HTTP2_CONTINUATIONS + 1)
+		return half->continuations;
 	if (http2_is_empty(half))
 		return ++half->empty == HTTP2_EMPTY ? HTTP2_EMPTY : 0;
 	switch (half->type) {
@@ -67,8 +69,6 @@ L7_INLINE __u32 http2_count(struct http2_half *half, struct http2_half *peer, __
 		return ++half->settings == HTTP2_SETTINGS_FRAMES ? HTTP2_SETTINGS_FRAMES : 0;
 	case HTTP2_TYPE_PING:
 		return one_direction ? 0 : http2_count_ping(half, peer);
-	case HTTP2_TYPE_CONTINUATION:
-		return half->continuations == HTTP2_CONTINUATIONS + 1 ? half->continuations : 0;
 	}
 	return 0;
 }
