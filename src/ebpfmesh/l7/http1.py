@@ -12,8 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import IntEnum
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
+from ebpfmesh.l7.contract import Code as Shared
+from ebpfmesh.l7.contract import Config, Direction
 from ebpfmesh.l7.http import (
     INTERIM_FIELDS,
     REQUEST_FIELDS,
@@ -138,7 +144,39 @@ class Http1(CoreParser):
 
     @property
     def vectors(self) -> Sequence[Vector]:  # type: ignore[override]
-        """Inputs and what they tell; read where they are run."""
-        from ebpfmesh.l7.http1_vectors import VECTORS
+        """Inputs and what they tell; read from ``http1_vectors.json`` where they are run."""
+        return _vectors()
 
-        return VECTORS
+
+@cache
+def _vectors() -> tuple[Vector, ...]:
+    from ebpfmesh.l7.vectors import Vector
+
+    text = Path(__file__).with_name("http1_vectors.json").read_bytes()
+    reasons = {code.name.lower(): int(code) for code in (*Shared, *Code)}
+    found = []
+    for entry in msgspec.json.decode(text):
+        config = entry.get("config", {})
+        if "key" in config:
+            config["key"] = config["key"].encode("latin-1")
+        reason, position = entry.get("error", (None, 0))
+        found.append(
+            Vector(
+                entry["name"],
+                [(Direction[name.upper()], data.encode("latin-1")) for name, data in entry["inputs"]],
+                [_expected(event) for event in entry.get("expect", ())],
+                None if reason is None else (reasons[reason], position),
+                msgspec.convert(config, Config),
+            )
+        )
+    return tuple(found)
+
+
+def _expected(event: dict[str, Any]) -> dict[str, Any]:
+    """An event of the file as `events.builtins` has it: JSON has neither bytes nor tuples."""
+    if "data" in event:
+        event["data"] = event["data"].encode("latin-1")
+    for name in ("headers", "repeated", "truncated"):
+        if name in event:
+            event[name] = tuple(tuple(one) if isinstance(one, list) else one for one in event[name])
+    return event
