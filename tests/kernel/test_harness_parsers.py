@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from conformance import http1_cases, needs_data
 from ebpfmesh import harness, l7
 from ebpfmesh.errors import ClosedError
 from ebpfmesh.harness import KernelEngine
-from ebpfmesh.l7.contract import Config, EngineConnection, RawEvent
+from ebpfmesh.l7.contract import REQUEST, Config, EngineConnection, RawEvent
 from ebpfmesh.l7.parser import CoreParser
 from ebpfmesh.l7.registry import BUILT_IN
 from ebpfmesh.l7.vectors import Piece, Vector, run_vectors, splits
@@ -61,3 +62,13 @@ def test_each_answer_is_the_native_one_wherever_the_bytes_are_split(parser, kern
             assert told(kernel.connection(config), pieces) == expected, f"{vector.name}, {split}"
             compared += 1
     assert compared > len(parser.vectors)
+
+
+@needs_data
+def test_other_projects_cases_are_answered_as_natively_wherever_they_are_split():
+    parser, config = core_parser("http1"), Config()
+    with harness.load(parser.core.name) as kernel:
+        for case in http1_cases():
+            for split, pieces in splits([(REQUEST, case.input), (REQUEST, b"")]):
+                expected = told(parser.core.connection(config), pieces)
+                assert told(kernel.connection(config), pieces) == expected, f"{case.name}, {split}"
