@@ -72,9 +72,9 @@ class Message(Event, frozen=True):
     """A message begins; its ``length`` bytes come as `Data` of the stream."""
 
     stream: int
-    number: int = 0
+    number: int
     """In its direction of the stream, from 1 on."""
-    length: int = 0
+    length: int
     compressed: bool = False
 
 
@@ -82,7 +82,7 @@ class Status(Event, frozen=True):
     """How the server ended a call. A call may end without: by `Reset`, or because the response is no gRPC."""
 
     stream: int
-    code: int = 0
+    code: int
     """A `StatusCode`, where it is known."""
     message: str = ""
     """Decoded from its percent-encoding; what is no UTF-8 is replaced."""

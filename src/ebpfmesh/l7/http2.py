@@ -184,15 +184,15 @@ class Reset(Event, frozen=True):
     """RST_STREAM: a stream is given up. Both of its messages end here, if they have not ended before."""
 
     stream: int
-    code: int = 0
+    code: int
     """An `ErrorCode`, where it is known."""
 
 
 class GoAway(Event, frozen=True):
     """GOAWAY: its sender takes no streams of the peer beyond ``last_stream``."""
 
-    last_stream: int = 0
-    code: int = 0
+    last_stream: int
+    code: int
     """An `ErrorCode`, where it is known."""
 
 
@@ -210,9 +210,9 @@ class Flood(Event, frozen=True):
     """
 
     stream: int
-    frame: int = 0
+    frame: int
     """A `FrameType`."""
-    count: int = 0
+    count: int
 
 
 SETTINGS_FIELDS = (

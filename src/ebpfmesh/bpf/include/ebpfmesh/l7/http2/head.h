@@ -167,6 +167,23 @@ L7_INLINE int http2_open_stream(struct l7_config *config, struct l7_state *state
 
 /* --- a complete block ------------------------------------------------------------------------------------------------- */
 
+/* Decodes the block; where the settings of the peer are not known, its sender may use whatever table it likes. */
+L7_INLINE int http2_decode(struct l7_config *config, const struct http2_half *half, struct http2_tables *tables,
+			   struct http2_head *head, struct l7_record *record)
+{
+	__u32 direction = L7_INDEX(head->direction, 2), limit;
+	struct hpack_table *table = &tables->dynamic[direction];
+	int code;
+
+	hpack_begin(table);
+	limit = table->limit;
+	if (http2_is_unordered(config, half))
+		table->limit = ~0u;
+	code = hpack_decode(config, table, &tables->block[direction], head, record);
+	table->limit = limit;
+	return code;
+}
+
 /* Decodes the block of a PUSH_PROMISE, or of HEADERS, and tells the head. The answer but for ERROR and ESCALATE is a PASS of
  * what was consumed and the padding. */
 L7_GLOBAL int http2_block(struct l7_config *config, struct l7_window *window, struct l7_state *state,
@@ -198,7 +215,7 @@ L7_GLOBAL int http2_block(struct l7_config *config, struct l7_window *window, st
 	if (code)
 		return http2_error(state, window, record, code);
 	l7_begin(record);
-	code = hpack_decode(config, &tables->dynamic[direction], &tables->block[direction], head, record);
+	code = http2_decode(config, half, tables, head, record);
 	if (hpack_escalates(code) || code == L7_TOO_LONG)
 		return http2_escalate(state, window, record, code);
 	if (!code)
