@@ -272,44 +272,76 @@ def test_the_sdist_holds_sources_only_and_builds_the_same_wheel(distributions: d
     assert len(digests) == 1
 
 
-def test_the_wheel_installs_and_reads_its_objects_without_a_compiler(
-    distributions: dict[str, Path], tmp_path: Path
-) -> None:
-    venv, python = tmp_path / "venv", tmp_path / "venv/bin/python"
+@pytest.fixture(scope="module")
+def installed(distributions: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel in a virtual environment: its directory ``bin``."""
+    venv = tmp_path_factory.mktemp("installed") / "venv"
+    python = venv / "bin/python"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
-    subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pip",
-            "--python",
-            python,
-            "install",
-            "--quiet",
-            "--no-deps",
-            distributions["wheel"],
-        ],
-        check=True,
-    )
+    pip = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps"]
+    subprocess.run([*pip, distributions["wheel"]], check=True)
     # its dependencies are those of this environment; its own site-packages come first
     (site,) = venv.glob("lib/python*/site-packages")
     (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    program = (
-        "import ebpfmesh, ebpfmesh.lowlevel.libbpf, pathlib\n"
-        "from ebpfmesh.spec import ObjectSpec\n"
-        "here = pathlib.Path(ebpfmesh.__file__).parent\n"
-        "specs = [ObjectSpec.from_file(path) for path in sorted(here.rglob('*.bpf.o'))]\n"
-        "print(here, sum(len(spec.programs) for spec in specs), sum(len(spec.maps) for spec in specs))\n"
-    )
+    return venv / "bin"
+
+
+def run(installed: Path, *command: str | Path, path: str = "") -> str:
+    """What a command of the environment prints; it finds other programs in ``path`` only."""
     result = subprocess.run(
-        [python, "-c", program], cwd=tmp_path, env={"PATH": str(tmp_path / "venv/bin")},
+        [installed / command[0], *command[1:]], cwd=installed.parent, env={"PATH": path or str(installed)},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert result.returncode == 0, result.stderr
-    where, programs, maps = result.stdout.split()
-    assert Path(where) == site / "ebpfmesh"
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+def test_the_wheel_reads_its_objects_and_runs_its_cores_without_a_compiler(installed: Path) -> None:
+    program = """
+import ebpfmesh, ebpfmesh.lowlevel.libbpf, pathlib
+from ebpfmesh.l7 import native
+from ebpfmesh.spec import ObjectSpec
+here = pathlib.Path(ebpfmesh.__file__).parent
+specs = [ObjectSpec.from_file(path) for path in sorted(here.rglob('*.bpf.o'))]
+events = native.builtin("http1").connection().feed(0, b"GET /here HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n")
+print(here, sum(len(spec.programs) for spec in specs), sum(len(spec.maps) for spec in specs), events[0].bytes_of(1))
+"""
+    where, programs, maps, target = run(installed, "python", "-c", program).split()
+    assert Path(where).is_relative_to(installed.parent)
     assert int(programs) > 0
     assert int(maps) > 0
+    assert target == "b'/here'"
+
+
+def test_the_wheel_builds_the_parser_of_somebody_else_with_clang_only(
+    installed: Path, tmp_path: Path
+) -> None:
+    if not shutil.which("clang"):
+        pytest.skip("clang is not installed")
+    core = shutil.copy(ROOT / "tests/unit/probe.h", tmp_path / "probe.h")
+    include = Path(run(installed, "python", "-c", "import ebpfmesh; print(ebpfmesh.get_include())").strip())
+    assert include.is_relative_to(installed.parent)
+    assert (include / "ebpfmesh/parser.h").is_file()
+    printed = run(
+        installed, "ebpfmesh", "build-parser", core, "-o", tmp_path / "out", path=os.environ["PATH"]
+    )
+    assert [line.partition(" ")[0] for line in printed.splitlines()] == [
+        str(tmp_path / "out/probe.so"),
+        str(tmp_path / "out/probe.bpf.o"),
+    ]
+    program = """
+import pathlib, sys
+from ebpfmesh.l7 import native
+from ebpfmesh.spec import ObjectSpec
+library, object = map(pathlib.Path, sys.argv[1:])
+print(native.load(library, "probe").connection().feed(0, b"t\\0\\0\\0\\5hello")[0].text)
+print(sorted(ObjectSpec.from_file(object).programs))
+"""
+    made = (tmp_path / "out/probe.so", tmp_path / "out/probe.bpf.o")
+    assert run(installed, "python", "-c", program, *made).splitlines() == [
+        "b'hello'",
+        "['probe_sk_msg', 'probe_sk_skb', 'probe_tc']",
+    ]
 
 
 def test_building_again_costs_little(tmp_path: Path) -> None:

@@ -222,7 +222,7 @@ def _refused(shown: str, errors: str) -> BuildError:
     """A missing header becomes its remedy; anything else is told in the compiler's own words."""
     if missing := re.search(r"'([^']+)' file not found", errors):
         for prefix, remedy in _HEADERS.items():
-            if missing[1].startswith(prefix):
+            if missing[1] == prefix or (prefix.endswith("/") and missing[1].startswith(prefix)):
                 return BuildError(f"the header <{missing[1]}> is missing", where=shown, remedy=remedy)
     return BuildError(f"{shown} does not compile", output=errors.rstrip())
 

@@ -58,23 +58,34 @@ def build_parser(
     ``name`` chooses a core where the source defines several. ``environ`` has ``EBPFMESH_CC``, which chooses the compiler.
     Both files are made, or neither is changed.
 
-    Errors: BuildError if there is no compiler, a header is missing, the source does not compile or defines no such core;
+    Errors: BuildError if there is no compiler, a header is missing, the source does not compile or defines no such core,
+    or the files cannot be written;
     SpecError if it was compiled with another version of ``parser.h`` than this package's.
     """
     source, output = source.resolve(), output.resolve()
     if not source.is_file():
         raise BuildError("no such file", where=str(source), remedy="name the C text of a core")
     compiler = find_compiler(environ)
-    output.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".build-", dir=output) as place:
-        parts = _Parts(compiler, source, Path(place))
-        inputs = parts.native()
-        core = _chosen(source, name, _defined(parts.library), _declared(inputs))
-        _load(parts.library, core.name)
-        parts.bpf(core)
-        built = Built(core.name, output / f"{core.name}.so", output / f"{core.name}.bpf.o")
-        parts.library.replace(built.library)
-        parts.object.replace(built.object)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".build-", dir=output) as place:
+            return _build(_Parts(compiler, source, Path(place)), name, output)
+    except OSError as error:
+        raise BuildError(
+            error.strerror or str(error),
+            where=str(output),
+            remedy="name a directory that can be written to: -o DIR",
+        ) from error
+
+
+def _build(parts: _Parts, name: str, output: Path) -> Built:
+    inputs = parts.native()
+    core = _chosen(parts.source, name, _defined(parts.library), _declared(inputs))
+    _load(parts.library, core.name)
+    parts.bpf(core)
+    built = Built(core.name, output / f"{core.name}.so", output / f"{core.name}.bpf.o")
+    parts.library.replace(built.library)
+    parts.object.replace(built.object)
     return built
 
 
