@@ -1,0 +1,132 @@
+"""HTTP/1: heads that span windows, limits, lost bytes, and connections that were not seen from their start."""
+
+from __future__ import annotations
+
+import pytest
+
+from ebpfmesh import l7
+from ebpfmesh.l7 import REQUEST, RESPONSE, Config, ParseError, Undecodable
+from ebpfmesh.l7.contract import Code as Shared
+from ebpfmesh.l7.events import Event
+from ebpfmesh.l7.http1 import Code, Http1, Request, Response
+
+PARSER = Http1()
+GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+
+
+def told(*pieces: tuple[int, bytes], config: Config | None = None) -> list[Event]:
+    connection = PARSER.connection(config)
+    return [event for direction, data in pieces for event in connection.feed(direction, data)]
+
+
+def head(length: int) -> bytes:
+    """A request whose head has so many bytes."""
+    before = b"GET / HTTP/1.1\r\nHost: a\r\nCookie: "
+    behind = b"\r\nUser-Agent: behind all\r\n\r\n"
+    return before + b"c" * (length - len(before) - len(behind)) + behind
+
+
+@pytest.mark.parametrize("length", [4095, 4096, 4097, 8191, 8192, 8193, 20000, 32768])
+def test_a_head_may_span_windows(length: int) -> None:
+    [request, _] = told((REQUEST, head(length)))
+    assert isinstance(request, Request)
+    assert (request.position, request.host, request.user_agent) == (length, "a", "behind all")
+
+
+def test_a_head_over_the_limit_is_an_error_at_its_first_byte_too_many() -> None:
+    with pytest.raises(ParseError) as error:
+        told((REQUEST, head(32769)))
+    assert (error.value.code, error.value.position) == (Shared.TOO_LONG, 32768)
+
+
+def test_a_field_that_spans_windows_is_whole() -> None:
+    target = "/" + "t" * 3000
+    data = f"GET {target} HTTP/1.1\r\nCookie: {'c' * 2000}\r\nHost: a\r\n\r\n".encode()
+    for at in range(4000, 4200, 7):
+        [request, _] = told((REQUEST, data[:at]), (REQUEST, data[at:]))
+        assert isinstance(request, Request)
+        assert (request.target, request.host) == (target, "a")
+
+
+def test_sixty_four_requests_may_be_outstanding() -> None:
+    connection = PARSER.connection()
+    assert len(connection.feed(REQUEST, GET * 64)) == 128
+    assert len(connection.feed(RESPONSE, OK * 3)) == 6
+    assert len(connection.feed(REQUEST, GET * 3)) == 6
+    [undecodable] = connection.feed(REQUEST, GET)
+    assert isinstance(undecodable, Undecodable)
+    assert undecodable.code == Shared.TOO_MANY
+
+
+def test_responses_are_matched_with_their_requests_however_many_there_were() -> None:
+    connection = PARSER.connection()
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"
+    answers = {b"GET": answer + b"ab", b"HEAD": answer}
+    for number in range(1, 200):
+        method = b"HEAD" if number % 3 == 0 else b"GET"
+        connection.feed(REQUEST, GET.replace(b"GET", method))
+        response = connection.feed(RESPONSE, answers[method])[0]
+        assert isinstance(response, Response)
+        assert response.stream == number
+
+
+def test_lost_bytes_of_a_body_are_no_loss() -> None:
+    connection = PARSER.connection()
+    connection.feed(REQUEST, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n0123456789")
+    connection.lost(REQUEST, 90)
+    assert isinstance(connection.feed(REQUEST, GET)[0], Request)
+
+
+def test_lost_bytes_of_a_head_make_the_direction_undecodable() -> None:
+    connection = PARSER.connection()
+    connection.feed(REQUEST, GET[:10])
+    connection.lost(REQUEST, 1)
+    [undecodable] = connection.feed(REQUEST, GET[11:])
+    assert isinstance(undecodable, Undecodable)
+    assert undecodable.code == Shared.GAP
+
+
+def test_a_connection_from_its_middle_is_not_guessed() -> None:
+    [undecodable] = told((REQUEST, GET), config=Config(midstream=True))
+    assert isinstance(undecodable, Undecodable)
+    assert undecodable.code == Shared.NOT_FROM_START
+
+
+@pytest.mark.parametrize(
+    ("data", "direction", "least"),
+    [
+        (GET, REQUEST, 90),
+        (b"OPTIONS * HTTP/1.1\r\n", REQUEST, 90),
+        (b"CONNECT a:443 HTTP/1.1\r\n", REQUEST, 40),
+        (OK, RESPONSE, 90),
+        (b"GE", REQUEST, None),
+        (b"HTTP/1", RESPONSE, None),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", REQUEST, 0),
+        (b"*1\r\n$4\r\nPING\r\n", REQUEST, 0),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01", REQUEST, 0),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", RESPONSE, 0),
+    ],
+)
+def test_detection(data: bytes, direction: l7.Direction, least: int | None) -> None:
+    confidence = PARSER.detect(data, direction)
+    if least:
+        assert confidence is not None and confidence >= least
+    else:
+        assert confidence == least
+
+
+def test_a_list_header_of_more_than_256_bytes_is_refused() -> None:
+    with pytest.raises(ParseError) as error:
+        told((REQUEST, GET[:-2] + b"Connection: " + b"a," * 200 + b"\r\n\r\n"))
+    assert error.value.code == Shared.TOO_LONG
+
+
+def test_an_error_is_raised_again_and_only_for_its_direction() -> None:
+    connection = PARSER.connection()
+    connection.feed(REQUEST, GET)
+    for _ in range(2):
+        with pytest.raises(ParseError, match="bad method"):
+            connection.feed(REQUEST, b"(")
+    assert isinstance(connection.feed(RESPONSE, OK)[0], Response)
+    assert Code.BAD_METHOD == 16
