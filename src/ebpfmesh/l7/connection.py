@@ -15,7 +15,7 @@ import struct
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
-from ebpfmesh.errors import ParseError
+from ebpfmesh.errors import ParseError, ParserFaultError
 from ebpfmesh.l7.contain import Watch, words
 from ebpfmesh.l7.contract import (
     EVENT,
@@ -116,7 +116,7 @@ class Connection(ABC):
         try:
             self._lost(flow, count, structure)
         except Exception as error:
-            events.append(self._fault(flow, words(error)))
+            events.append(self._fault(flow, error))
         return events
 
     def position(self, direction: int) -> int:
@@ -149,7 +149,7 @@ class Connection(ABC):
             self._broke(flow, error, events)
             raise
         except (Exception, SystemExit) as error:  # of a parser, which may be anybody's
-            events.append(self._fault(flow, words(error)))
+            events.append(self._fault(flow, error))
         if end:
             flow.ended = True
         return events
@@ -184,12 +184,17 @@ class Connection(ABC):
         flow.error, flow.final = error, True
         error.events = tuple(events)
 
-    def _fault(self, flow: Flow, what: str) -> Event:
+    def _fault(self, flow: Flow, error: BaseException) -> Event:
         """The parser failed, not the bytes: nothing more is asked of it for this direction."""
         flow.final = True
+        what = error.what if isinstance(error, ParserFaultError) else words(error)
         if self._watch is not None:
             self._watch.failed(what)
-        return Undecodable(flow.direction, flow.position, Code.FAULT, f"fault of the parser: {what}")
+        return Undecodable(flow.direction, self._stands(flow), Code.FAULT, f"fault of the parser: {what}")
+
+    def _stands(self, flow: Flow) -> int:
+        """How far a direction was understood, at least."""
+        return flow.position
 
     @abstractmethod
     def _tell(self, flow: Flow, data: Bytes, end: bool, events: list[Event]) -> None:
@@ -239,7 +244,7 @@ class CoreConnection(Connection):
             self._broke(flow, error, events)
             raise
         except (Exception, SystemExit) as error:
-            events.append(self._fault(flow, words(error)))
+            events.append(self._fault(flow, error))
         return events
 
     def _tell(self, flow: Flow, data: Bytes, end: bool, events: list[Event]) -> None:

@@ -7,6 +7,7 @@ are the same.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -70,10 +71,22 @@ class Undecodable(Event, frozen=True, tag=_tag):
 
 
 def builtins(event: Event) -> dict[str, Any]:
-    """The event as plain values, as vectors and JSON have it: what has its default is left out, bytes are kept."""
+    """The event as plain values, as vectors and JSON have it: what equals its default is left out, bytes are kept."""
     document: dict[str, Any] = msgspec.to_builtins(event, builtin_types=(bytes,))
+    for name, default in _defaults(type(event)).items():
+        if document.get(name) == default:  # msgspec leaves out what is the default, not what equals it
+            document.pop(name, None)
     document["direction"] = event.direction.name.lower()
     return document
+
+
+@lru_cache(maxsize=256)
+def _defaults(cls: type[Event]) -> dict[str, Any]:
+    return {
+        field.name: msgspec.to_builtins(field.default, builtin_types=(bytes,))
+        for field in msgspec.structs.fields(cls)
+        if field.default is not msgspec.NODEFAULT
+    }
 
 
 def joined(events: list[Event]) -> list[Event]:

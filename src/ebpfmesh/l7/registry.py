@@ -165,12 +165,11 @@ class Registry:
         if offer.parser is None:
             try:
                 offer.parser = self._made(offer)
-            except (
-                Exception,
-                SystemExit,
-            ) as error:  # a plugin may fail in any way: what works without it goes on
+            except (Exception, SystemExit) as error:  # whatever it is: what works without it goes on
                 own = isinstance(error, ParserFaultError)
                 offer.failure = str(error) if own else f"it failed to load: {words(error)}"
+                for prefix in (f"parser {offer.name}: ", f"parser {offer.name}, "):
+                    offer.failure = offer.failure.removeprefix(prefix)
                 _log().error("parser failed", parser=offer.name, origin=offer.origin, reason=offer.failure)
                 raise self._failed(offer) from error
         return offer.parser

@@ -172,11 +172,13 @@ class PythonConnection(Connection):
             self._passed(flow, held, step, shown, events)
         elif isinstance(step, Escalate) and _is_code(step.code):
             flow.final = True
-            events.append(Undecodable(flow.direction, held.begins, step.code, self.parser.reason(step.code)))
+            events.append(
+                Undecodable(flow.direction, held.begins, int(step.code), self.parser.reason(step.code))
+            )
         elif (
             isinstance(step, Error) and _is_code(step.code) and type(step.at) is int and 0 <= step.at <= shown
         ):
-            raise self._error(flow, held.begins + step.at, step.code)
+            raise self._error(flow, held.begins + step.at, int(step.code))
         else:
             raise self._broken(f"it answered {step!r:.80}")
 
@@ -212,6 +214,9 @@ class PythonConnection(Connection):
         data, start = held.data, begins - held.at
         held.passed(min(flow.until - begins, held.left))
         flow.carry(start, data, events)
+
+    def _stands(self, flow: Flow) -> int:
+        return max(self._held[flow.direction].begins, min(flow.position, flow.until))
 
     def _parser(self) -> PythonParser:
         if self._instance is None:
