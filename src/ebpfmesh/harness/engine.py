@@ -21,14 +21,17 @@ LEAST_OUTPUT = SIZES["l7_event"] + 16 * FIELDS + 4096 + 64
 
 
 class KernelEngine:
-    """A parser core that is loaded in the kernel: ``name``; ``path`` of its object; ``loaded``. Make one with `load`.
+    """A parser core that is loaded in the kernel; make one with `load`.
+
+    ``name``; ``path`` of its object; ``loaded``, what came of that; ``program``, which is fed by hand.
 
     ``output`` is how many bytes of events one run may tell before it stops for them to be taken; only tests lower it.
     """
 
     def __init__(self, name: str, path: Path, loaded: Objects) -> None:
         self.name, self.path, self.loaded = name, path, loaded
-        self.memory = Memory(loaded, loaded.programs[f"{name}_tc"])
+        self.program = loaded.programs[f"{name}_tc"]
+        self.memory = Memory(loaded, self.program)
         self.lock = threading.RLock()
         self.output = OUTPUT
         self._active: weakref.ref[KernelConnection] | None = None

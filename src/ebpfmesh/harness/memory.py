@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import NamedTuple
 
 from ebpfmesh.harness.structures import OUTPUT, RUN, SIZES, RunFlag
 from ebpfmesh.objects import Objects, Program
+from ebpfmesh.objects.program import TestRun
 
-_PACKET = bytes(64)  # a test run of a tc program wants one; nobody reads it
+PACKET = bytes(64)
+"""A test run of a tc program wants one; nobody reads it."""
 
 
 class Progress(NamedTuple):
@@ -20,10 +23,12 @@ class Progress(NamedTuple):
 
 
 class Memory:
-    """The maps of one loaded harness object, and runs of its program."""
+    """The maps of one loaded harness object, and runs of its program: ``test_run`` runs it so many times."""
 
     def __init__(self, loaded: Objects, program: Program) -> None:
-        self._program = program
+        self.test_run: Callable[[int], TestRun] = lambda repeat: program.test_run(
+            PACKET, room=0, repeat=repeat
+        )
         with ExitStack() as undo:
 
             def view(name: str) -> memoryview:
@@ -72,7 +77,7 @@ class Memory:
 
         Errors: CapabilityError, ClosedError.
         """
-        result = self._program.test_run(_PACKET, room=0, repeat=repeat)
+        result = self.test_run(repeat)
         fields = RUN.unpack_from(self._run)
         return Progress(written=fields[6], calls=fields[7], done=bool(fields[9])), result.duration_ns
 
