@@ -44,9 +44,7 @@ clean: ## remove everything that was built, .venv included
 	find . -name .git -prune -o \( -name '*.bpf.o' -o -name '__pycache__' \) -print0 | xargs -0 rm -rf
 
 objects: $(STAMPS)/packages-build $(STAMPS)/venv-run
-	@$(PY) build_tools/bpf_objects.py
-	@$(PY) build_tools/cffi_module.py src/ebpfmesh >/dev/null
-	@$(PY) build_tools/native_library.py --keep-going
+	@$(PY) build_tools/build_tree.py
 
 dist/.built: $(STAMPS)/packages-build $(STAMPS)/venv-build $(SOURCES) pyproject.toml hatch_build.py
 	rm -rf dist

@@ -29,15 +29,13 @@ class Build(BuildHookInterface[Any]):
         """Build everything that is not in git; an error is one line with its remedy, or the compiler's words."""
         if self.target_name != "wheel":
             return
-        bpf_objects, native_library = _tool("bpf_objects"), _tool("native_library")
-        _tool("cffi_module").generate(ROOT / "src/ebpfmesh")
+        tree = _tool("build_tree")
         try:
-            bpf_objects.build(report=self.app.display_info)
-            library = native_library.build(report=self.app.display_info, keep_going=True)
-        except bpf_objects.BuildError as error:
+            library = tree.build(self.app.display_info)
+        except tree.BuildError as error:
             self.app.abort(f"hatch_build: {error}")
         build_data["pure_python"] = False
-        build_data["tag"] = f"py3-none-{native_library.platform_tag(library)}"
+        build_data["tag"] = f"py3-none-{_tool('native_library').platform_tag(library)}"
 
 
 def _tool(name: str) -> ModuleType:

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import sys
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 from cffi import FFI
@@ -25,7 +27,8 @@ def generate(package: Path) -> list[Path]:
         for header in headers:
             ffi.cdef((target.parent / header).read_text())
         ffi.set_source(f"ebpfmesh.{name.removesuffix('.py').replace('/', '.')}", None)
-        ffi.emit_python_code(str(target))
+        with redirect_stdout(StringIO()):  # it tells of every file, current or not
+            ffi.emit_python_code(str(target))
         made.append(target)
     return made
 
