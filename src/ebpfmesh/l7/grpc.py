@@ -6,8 +6,9 @@ on the same connection is told as in HTTP/2. Source: gRPC's PROTOCOL-HTTP2.md.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import IntEnum
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from ebpfmesh.l7 import http2
@@ -16,6 +17,9 @@ from ebpfmesh.l7.events import Event
 from ebpfmesh.l7.http import Header, Request, Response, Trailers
 from ebpfmesh.l7.parser import CoreParser
 from ebpfmesh.l7.plan import Kind, Number, Plans
+
+if TYPE_CHECKING:
+    from ebpfmesh.l7.vectors import Vector
 
 FOREVER = (1 << 64) - 1
 """A timeout that is longer than 64 bits of nanoseconds: some 584 years."""
@@ -150,6 +154,11 @@ class Grpc(CoreParser):
 
     def __init__(self) -> None:
         self._http = http2.Http2()
+
+    @property
+    def vectors(self) -> Sequence[Vector]:  # type: ignore[override]
+        """Inputs and what they tell; read from ``grpc_vectors.json`` where they are run."""
+        return http2.read_vectors("grpc")
 
     def event(self, raw: RawEvent, config: Config) -> Event | None:
         """A head or trailers: of a call, or of something else."""

@@ -11,9 +11,17 @@ in the order in which the bytes were sent: by prior knowledge, behind an end of 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntEnum
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from ebpfmesh.l7.events import Event
+import msgspec
+
+from ebpfmesh.l7.contract import REQUEST, RESPONSE, Config, Direction
+from ebpfmesh.l7.contract import Code as Shared
+from ebpfmesh.l7.events import Event, builtins
 from ebpfmesh.l7.http import (
     INTERIM_FIELDS,
     REQUEST_FIELDS,
@@ -26,6 +34,9 @@ from ebpfmesh.l7.http import (
 )
 from ebpfmesh.l7.parser import CoreParser
 from ebpfmesh.l7.plan import Kind, Number
+
+if TYPE_CHECKING:
+    from ebpfmesh.l7.vectors import Vector
 
 __all__ = [
     "Code",
@@ -250,3 +261,59 @@ class Http2(CoreParser):
     codes = Code
     leniencies = {"upgraded": 1}  # noqa: RUF012
     kinds = KINDS
+
+    @property
+    def vectors(self) -> Sequence[Vector]:  # type: ignore[override]
+        """Inputs and what they tell; read from ``http2_vectors.json`` where they are run."""
+        return read_vectors("http2")
+
+
+_SETTINGS, _ACK = b"\0\0\0\4\0\0\0\0\0", b"\0\0\0\4\1\0\0\0\0"
+_BEGIN = ((REQUEST, PREFACE + _SETTINGS), (RESPONSE, _SETTINGS + _ACK), (REQUEST, _ACK))
+_BEGUN = (
+    Settings(REQUEST, 33),
+    Settings(RESPONSE, 9),
+    Settings(RESPONSE, 18, ack=True),
+    Settings(REQUEST, 42, ack=True),
+)
+
+
+@cache
+def read_vectors(protocol: str) -> tuple[Vector, ...]:
+    """Those of ``PROTOCOL_vectors.json``.
+
+    Bytes are in hexadecimal; ``begun`` says that a connection's beginning comes before, which tells four `Settings`.
+    """
+    from ebpfmesh.l7.vectors import Vector
+
+    text = Path(__file__).with_name(f"{protocol}_vectors.json").read_bytes()
+    reasons = {code.name.lower(): int(code) for code in (*Shared, *Code)}
+    found = []
+    for entry in msgspec.json.decode(text):
+        config = entry.get("config", {})
+        if "key" in config:
+            config["key"] = bytes.fromhex(config["key"])
+        reason, position = entry.get("error", (None, 0))
+        inputs = [(Direction[name.upper()], bytes.fromhex(data)) for name, data in entry["inputs"]]
+        expect = [_expected(event) for event in entry.get("expect", ())]
+        begun = entry.get("begun", False)
+        found.append(
+            Vector(
+                entry["name"],
+                [*(_BEGIN if begun else ()), *inputs],
+                [*(builtins(event) for event in _BEGUN if begun), *expect],
+                None if reason is None else (reasons[reason], position),
+                msgspec.convert(config, Config),
+            )
+        )
+    return tuple(found)
+
+
+def _expected(event: dict[str, Any]) -> dict[str, Any]:
+    """An event of the file as `events.builtins` has it: JSON has neither bytes nor tuples."""
+    if "data" in event:
+        event["data"] = bytes.fromhex(event["data"])
+    for name in ("headers", "repeated", "truncated"):
+        if name in event:
+            event[name] = tuple(tuple(one) if isinstance(one, list) else one for one in event[name])
+    return event
