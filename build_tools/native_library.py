@@ -48,14 +48,11 @@ from ebpfmesh.bpf.cores import parsers_of
 STAMPS = ROOT / "build" / "native"
 LIBRARY = "native/libebpfmesh_l7.so"
 
-# function: a core is called by a pointer to struct l7_core's type, which says void * for its tables
+# not function: a core is called by the type of struct l7_core's pointer, which says void * for its tables
 SANITIZERS = (
-    "-g",
-    "-O1",
-    "-fno-omit-frame-pointer",
-    "-fsanitize=address,undefined",
+    "-g", "-O1", "-fno-omit-frame-pointer", "-fsanitize=address,undefined", "-fno-sanitize=function",
     "-fno-sanitize-recover=all",
-)
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

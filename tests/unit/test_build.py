@@ -22,6 +22,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
+pytestmark = pytest.mark.timeout(600)  # the first test of the wheel compiles everything twice
+
 SAMPLE = """
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
