@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,6 @@ class Stream(Event, frozen=True):
 
     stream: int
     raw: bytes = b""
-    extra: dict[str, str] = {}
 
 
 FIELDS = (l7.Text(0, "name"), l7.Number(1, "size"), l7.Number(2, "tone", Tone))
@@ -93,7 +93,9 @@ class PythonTally(l7.PythonParser):
     def __init__(self) -> None:
         self.messages = [0, 0]
 
-    def parse(self, direction: Direction, data: bytes, end: bool) -> l7.Step:
+    def parse(  # noqa: PLR0911 - an answer a line
+        self, direction: Direction, data: bytes, end: bool
+    ) -> l7.Step:
         if not data:
             return l7.More()
         letter = chr(data[0])
@@ -108,7 +110,7 @@ class PythonTally(l7.PythonParser):
             return l7.More(head - len(data))
         self.messages[direction] += 1
         stream, name = self.messages[direction], data[3:head]
-        event = message(letter, direction, 0, stream, name, payload)
+        event = message(letter, name, payload, direction, 0, stream)
         if letter == "S":
             return l7.Pass(head, event, to_end=True, stream=stream)
         if letter == "T":
@@ -120,16 +122,14 @@ class PythonTally(l7.PythonParser):
         return l7.Pass(head + payload, event, head=head, ends=True, stream=stream)
 
 
-def message(
-    letter: str, direction: Direction, position: int, stream: int, name: bytes, payload: int
-) -> Event:
-    """The event of a message."""
+def message(letter: str, name: bytes, payload: int, *where: Any) -> Event:
+    """The event of a message; where are direction, position and stream."""
     if letter == "S":
-        return Stream(direction, position, stream, name)
+        return Stream(*where, name)
     doubtful: dict[str, Any] = {"repeated": ("name",), "truncated": ("size",)} if letter == "Q" else {}
     number = len(name) & 3
     tone = Tone(number) if number < 3 else number
-    return Message(direction, position, stream, name.decode("latin-1"), payload or None, tone, **doubtful)
+    return Message(*where, name.decode("latin-1"), payload or None, tone, **doubtful)
 
 
 def read(direction: Direction, data: bytes, *, end: bool) -> tuple[list[Event], tuple[int, int] | None]:
@@ -148,7 +148,7 @@ def read(direction: Direction, data: bytes, *, end: bool) -> tuple[list[Event], 
         stream += 1
         if letter != "R":
             position = behind + payload * (letter == "D")
-            events.append(message(letter, direction, position, stream, data[at + 3 : behind], payload))
+            events.append(message(letter, data[at + 3 : behind], payload, direction, position, stream))
         if letter in "ST":
             events += [Tunnel(direction, behind, stream)] if letter == "T" else []
             events += [Data(direction, behind, stream, data[behind:])] if data[behind:] else []
@@ -189,4 +189,4 @@ def streams(draw: st.DrawFn, letters: str = "MQSTDRE!") -> bytes:
 def pieces(draw: st.DrawFn, data: bytes) -> list[bytes]:
     """The bytes cut at random."""
     cuts = sorted({0, len(data), *draw(st.lists(st.integers(0, len(data)), max_size=8))})
-    return [data[start:stop] for start, stop in zip(cuts, cuts[1:], strict=False)]
+    return [data[start:stop] for start, stop in pairwise(cuts)]

@@ -1,4 +1,4 @@
-"""Connections: a core and a parser in Python tell what a model tells that reads all bytes at once, however they are split."""
+"""A core and a parser in Python tell what a model tells that reads all bytes at once, wherever they are split."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def raises(error: BaseException) -> Callable[[bytes], Any]:
     return answer
 
 
-class Unprintable(Exception):
+class UnprintableError(Exception):
     def __str__(self) -> str:
         raise ValueError("no")
 
@@ -56,7 +56,7 @@ def recurse(data: bytes) -> Any:
 @pytest.mark.parametrize(("answer", "reason"), [
     (raises(ZeroDivisionError("division by zero")), "ZeroDivisionError: division by zero"),
     (raises(KeyError("a\nb")), "KeyError: 'a\\nb'"),
-    (raises(Unprintable()), "Unprintable: (it cannot be printed)"),
+    (raises(UnprintableError()), "UnprintableError: (it cannot be printed)"),
     (raises(SystemExit(3)), "SystemExit: 3"),
     (raises(ParseError("odd", "request", 0, 16, "mine")), "it is to answer Error"),
     (recurse, "RecursionError"),

@@ -108,7 +108,7 @@ def test_one_that_answers_nonsense_is_at_fault_and_the_others_are_asked(answer: 
     (b"HTTP/1.1 200 OK\r\n", RESPONSE, "tcp", "http1"),
     (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0", REQUEST, "tcp", "http2"),
     (b"*1\r\n$4\r\nPING\r\n", REQUEST, "tcp", "redis"),
-    (b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x03www\x07example\x03org\x00\x00\x01\x00\x01", REQUEST, "udp", "dns"),
+    (b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x03www\x07example\x03org\0\0\x01\0\x01", REQUEST, "udp", "dns"),
     (b"SSH-2.0-OpenSSH_9.2\r\n", RESPONSE, "tcp", None),
     (b"220 mail.example ESMTP\r\n", RESPONSE, "tcp", None),
     (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(60), REQUEST, "tcp", None),

@@ -27,7 +27,7 @@ class Bits(IntFlag):
 
 class Head(Event, frozen=True):
     stream: int
-    registered: dict[str, str] = {}
+    registered: dict[str, str] = {}  # noqa: RUF012 - msgspec makes a new one
     headers: tuple[tuple[str, str], ...] = ()
     name: str = ""
     text: str | None = None
@@ -42,7 +42,7 @@ class Head(Event, frozen=True):
 
 class Bare(Event, frozen=True, kw_only=True):
     number: int
-    made: list[str] = []
+    made: list[str] = []  # noqa: RUF012 - msgspec makes a new one
 
 
 FIELDS = (

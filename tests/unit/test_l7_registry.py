@@ -245,7 +245,7 @@ def test_of_two_packages_that_offer_the_same_name_neither_gets_it(
     ("EBPFMESH_DISABLE_PLUGINS", "all", {"redis"}),
     ("EBPFMESH_DISABLE_PLUGINS", "acme-other", {"redis", "acme-echo"}),
 ])  # fmt: skip
-def test_parsers_are_disabled_by_the_environment(
+def test_parsers_are_disabled_by_the_environment(  # noqa: PLR0917 - fixtures
     variable: str,
     value: str,
     left: set[str],
@@ -337,7 +337,7 @@ def test_a_library_of_another_version_or_of_nobody_is_named(
 ) -> None:
     shutil.copy(library, tmp_path / "other.so")
     registry.register(face(tmp_path / "other.so", name="tally2"))
-    with pytest.raises(ParserFaultError, match="SpecError: .*l7_core_tally2"):
+    with pytest.raises(ParserFaultError, match=r"SpecError: .*l7_core_tally2"):
         registry.parser("tally2")
     registry.register(face(tmp_path / "absent.so"))
     with pytest.raises(ParserFaultError, match="No such file"):

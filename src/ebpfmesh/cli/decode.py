@@ -266,27 +266,32 @@ def _show(event: Event) -> bool:
 
     document = builtins(event)
     name, direction, position = (document.pop(key) for key in ("event", "direction", "position"))
-    fields = " ".join(f"{key}={_text(value)}" for key, value in _fields(document))
+    fields = " ".join(f"{key}={_text(value)}" for key, value in _fields(event, document))
     _write(f"{position:>8} {direction:8} {name} {fields}".rstrip())
     return not isinstance(event, Undecodable)
 
 
-def _fields(document: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """The fields, with headers and registered names one by one."""
+def _fields(event: Event, document: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The fields that are worth a word: headers and registered names one by one, numbers by their names."""
+    from enum import Enum
+
     for key, value in document.items():
-        if isinstance(value, dict):
-            yield from value.items()
-        elif key == "headers":
+        if key == "headers":
             yield from value
+        elif isinstance(value, dict):
+            yield from value.items()
         else:
-            yield key, value
+            kept = getattr(event, key)
+            yield key, kept.name.lower() if isinstance(kept, Enum) and kept.name else value
 
 
 def _text(value: Any) -> str:
     """A value as one word that cannot steer a terminal."""
+    from ebpfmesh.cli.output import plural
+
     if isinstance(value, bytes):
         shown = _text(value[:_PREVIEW].decode("latin-1"))
-        return f"{shown}{'…' if len(value) > _PREVIEW else ''} ({len(value)} bytes)"
+        return f"{shown}{'…' if len(value) > _PREVIEW else ''} ({plural(len(value), 'byte')})"
     if isinstance(value, list | tuple):
         return ",".join(_text(one) for one in value)
     if isinstance(value, bool):
