@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from ebpfmesh.l7.connection import Connection
 from ebpfmesh.l7.contract import Direction
-from ebpfmesh.l7.events import End, Event
+from ebpfmesh.l7.events import End, Event, Tunnel
 
 BLOCK = 65536
 """Bytes read, and fed, at a time."""
@@ -81,8 +81,10 @@ def replay(connection: Connection, recordings: Sequence[Recording]) -> Iterator[
     while not (requests.done and responses.done):
         ask = not requests.done and (unanswered < connection.parser.ahead or responses.done)
         for event in _fed(connection, requests if ask else responses, by_lines=True):
-            if isinstance(event, End):
-                unanswered += 1 if event.direction == Direction.REQUEST else -1
+            if event.direction == Direction.REQUEST:
+                unanswered += isinstance(event, End)
+            elif isinstance(event, End | Tunnel):
+                unanswered -= 1
             yield event
 
 
