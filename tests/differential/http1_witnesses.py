@@ -6,6 +6,7 @@ None of them is the truth. They were written by different people, strict in diff
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import h11
@@ -128,7 +129,7 @@ class _Calls:
         self._set(target=(self.messages[-1].target or b"") + url)
 
     def on_header(self, name: bytes, value: bytes | None) -> None:
-        pair = (bytes(name).lower(), bytes(value or b""))
+        pair = (bytes(name).lower(), bytes(value or b"").rstrip(b" \t"))  # it leaves the white space
         if self.in_headers:
             self._set(headers=(*self.messages[-1].headers, pair))
         else:
@@ -166,7 +167,13 @@ class Llhttp:
     def responses(self, data: bytes, methods: list[bytes]) -> Reading:
         """Reads the bytes of a server. llhttp does not know the requests: answers to HEAD are not for it."""
         assert b"HEAD" not in methods
-        return self._read(httptools.HttpResponseParser, data)
+        reading = self._read(httptools.HttpResponseParser, data)
+        last = reading.messages[-1] if reading.messages else None
+        if last and not reading.error and not last.values(b"content-length"):
+            coding = b",".join(last.values(b"transfer-encoding")).rpartition(b",")[2].strip().lower()
+            if coding != b"chunked":  # the stream's end is the message's: httptools has no call for it
+                return reading._replace(messages=(*reading.messages[:-1], last._replace(complete=True)))
+        return reading
 
     def _read(self, kind: Any, data: bytes) -> Reading:
         calls = _Calls()
@@ -198,6 +205,15 @@ def _begun(messages: list[Message]) -> tuple[Message, ...]:
     return tuple(m for m in messages if m.complete or m.method is not None or m.status is not None)
 
 
+@cache
+def _gunicorn_config() -> Any:
+    from gunicorn.config import Config
+
+    config = Config()
+    config.set("header_map", "dangerous")  # names with an underscore are not its concern here
+    return config
+
+
 class Gunicorn:
     """gunicorn's parser, in Python."""
 
@@ -205,14 +221,11 @@ class Gunicorn:
 
     def requests(self, data: bytes) -> Reading:
         """Reads the bytes of a client."""
-        from gunicorn.config import Config
         from gunicorn.http.errors import NoMoreData, ParseException
         from gunicorn.http.parser import RequestParser
 
-        config = Config()
-        config.set("header_map", "dangerous")  # names with an underscore are not its concern here
         messages: list[Message] = []
-        reader = RequestParser(config, iter([data]), ("127.0.0.1", 1))
+        reader = RequestParser(_gunicorn_config(), iter([data]), ("127.0.0.1", 1))
         try:
             for request in reader:
                 messages.append(
@@ -252,6 +265,13 @@ def _short(request: Any, body: bytes) -> bool:
     return bool(lengths) and len(body) < int(lengths[0])
 
 
+@cache
+def _waitress_adjustments() -> Any:
+    from waitress.adjustments import Adjustments
+
+    return Adjustments(listen="127.0.0.1:0")
+
+
 class Waitress:
     """waitress's parser, in Python."""
 
@@ -259,13 +279,11 @@ class Waitress:
 
     def requests(self, data: bytes) -> Reading:
         """Reads the bytes of a client."""
-        from waitress.adjustments import Adjustments
         from waitress.parser import HTTPRequestParser
 
         messages: list[Message] = []
-        adjustments = Adjustments(listen="127.0.0.1:0")
         while data:
-            request = HTTPRequestParser(adjustments)
+            request = HTTPRequestParser(_waitress_adjustments())
             while data and not request.completed:
                 data = data[request.received(data) :]
             if request.error:
@@ -287,7 +305,7 @@ def _waitress(request: Any) -> Message:
         request.command.encode("latin-1"),
         request.request_uri.encode("latin-1"),
         None,
-        int(request.version.replace(".", "")),
+        int(request.version.replace(".", "") or 9),  # none: HTTP/0.9
         tuple(
             (n.lower().replace("_", "-").encode(), v.encode("latin-1")) for n, v in request.headers.items()
         ),
@@ -297,4 +315,5 @@ def _waitress(request: Any) -> Message:
 
 
 STRICT: tuple[Witness, ...] = (H11(), Llhttp())
-ALL: tuple[Witness, ...] = (*STRICT, Gunicorn(), Waitress(), Llhttp(lenient=True))
+ALL: tuple[Witness, ...] = (*STRICT, Gunicorn(), Waitress())
+LENIENT: Witness = Llhttp(lenient=True)
