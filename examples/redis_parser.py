@@ -265,11 +265,15 @@ class RedisValues(l7.PythonParser):
     def answer(self, value: Value) -> Answer | Push:
         self.resp3 |= value.type in "%>~"
         first = value.items[0].data if value.items else b""
-        pushed = value.type == ">" or (
-            value.type == "*" and self.subscribed and not self.resp3 and first in _MESSAGES
-        )
         name, confirmations = self.waiting[0] if self.waiting else ("", 0)
-        if pushed or (self.monitoring and value.type == "+"):
+        # RESP2 has no type for what is pushed: it is an array with the name of a message, where no other reply can be next
+        subscribed = self.subscribed and (confirmations or not any(left for _, left in self.waiting))
+        pushed = value.type == ">" or bool(
+            value.type == "*" and subscribed and not self.resp3 and first in _MESSAGES
+        )
+        if pushed and first in (b"unsubscribe", b"punsubscribe") and value.items[-1] == Value(":", b"0"):
+            self.subscribed = False
+        if pushed or (self.monitoring and value.type == "+" and value.data[:1].isdigit()):
             if not (_MESSAGES.get(first) and confirmations):
                 return Push(l7.RESPONSE, 0, 0, value)
             if confirmations > 1:

@@ -47,9 +47,11 @@ def _aggregates(children: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
 
 
 VALUES = st.recursive(LEAVES, _aggregates, max_leaves=12)
+KINDS = st.sampled_from([b"message", b"invalidate", b"subscribe", b"psubscribe", b"unsubscribe"])
 PUSHES = st.builds(
-    lambda kind, items: aggregate(b">", [bulk(kind), *items]),
-    st.sampled_from([b"message", b"invalidate"]),
+    lambda type, kind, items: aggregate(type, [bulk(kind), *items]),
+    st.sampled_from([b">", b"*"]),
+    KINDS,
     st.lists(LEAVES, max_size=3),
 )
 NAMES = st.sampled_from(

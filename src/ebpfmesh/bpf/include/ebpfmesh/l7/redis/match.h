@@ -63,9 +63,10 @@ L7_INLINE int redis_message_of(const struct l7_record *record, __u32 at, __u32 l
 	return redis_message(text.first, text.second, length);
 }
 
+/* The reply to this command is the last that is sure to be one. */
 L7_INLINE void redis_unmatch(struct redis_state *state, __u64 last)
 {
-	if (state->has_unmatched)
+	if (state->has_unmatched && (__s32)((__u32)last - state->unmatched) >= 0)
 		return;
 	state->has_unmatched = 1;
 	state->unmatched = last;
@@ -81,8 +82,10 @@ L7_INLINE __u64 redis_asks(struct redis_state *state, const struct redis_half *h
 	switch (half->effect) {
 	case REDIS_SUBSCRIBES:
 	case REDIS_UNSUBSCRIBES:
-		if (state->subscribe || arguments < 2)
-			redis_unmatch(state, ordinal - 1);
+		if (state->subscribe) /* only one is kept */
+			redis_unmatch(state, ordinal - (__u32)((__u32)ordinal - state->subscribe) - 1);
+		else if (arguments < 2) /* it is not known how many messages confirm it */
+			redis_unmatch(state, ordinal);
 		state->subscribe = ordinal;
 		state->confirmations = arguments < 2 ? 1 : arguments - 1;
 		if (half->effect == REDIS_SUBSCRIBES)

@@ -342,7 +342,7 @@ L7_INLINE long redis_message_ends(struct redis_walk *walk)
 		message = redis_message_of(record, record->fields[REDIS_PUSHED].offset,
 					   record->fields[REDIS_PUSHED].length);
 	if (type != '>' && !(record->present & 1u << REDIS_PUSHED) &&
-	    !(type == '+' && state->flags & REDIS_MONITORING)) {
+	    !(state->flags & REDIS_MONITORING && type == '+' && half->first >= '0' && half->first <= '9')) {
 		record->stream = redis_answers(state, type);
 		return REDIS_STOP;
 	}
