@@ -121,8 +121,15 @@ L7_INLINE void l7_begin_window(struct l7_window *window, struct l7_flow *flow, s
 	flow->gap = 0;
 }
 
-/* Everything is looked up where it is used, and nothing is kept on the stack: 512 bytes are all that a program has, with the
- * core and all that it calls. */
+/* A program has 512 bytes of stack, with the core and all that it calls. So nothing is kept there: everything is looked up
+ * where it is used, and what is done before and after a call of the core is in functions of their own. */
+
+enum l7_next {
+	L7_NEXT_CALL = 0, /* the core is to be called */
+	L7_NEXT_STEP = 1, /* not this time */
+	L7_NEXT_STOP = 2,
+};
+
 L7_INLINE void l7_write(struct l7_run *run, struct l7_window *window, struct l7_record *record)
 {
 	struct l7_output *output = l7_only(&l7_output);
@@ -201,41 +208,69 @@ L7_INLINE int l7_feed(struct l7_run *run, struct l7_window *window, struct l7_li
 	return called;
 }
 
-/* One step: at most one piece and one call. */
-L7_CALLBACK long l7_step(__u32 number, void *context)
+/* What is next: enum l7_next. */
+L7_GLOBAL int l7_next(void)
 {
 	struct l7_run *run = l7_only(&l7_run);
 	struct l7_window *window = l7_only(&l7_window);
 	struct l7_link *link = l7_only(&l7_links);
-	struct l7_config *config = l7_only(&l7_configs);
-	struct l7_record *record;
 	struct l7_flow *flow;
 
-	(void)number;
-	(void)context;
-	if (!run || !window || !link || !config)
-		return 1;
+	if (!run || !window || !link)
+		return L7_NEXT_STOP;
 	if (run->written + L7_EVENT_ROOM > run->limit) {
 		run->full = 1;
-		return 1;
+		return L7_NEXT_STOP;
 	}
 	if (window->start >= window->end) {
 		if (run->chunk >= run->chunks) {
 			run->done = 1;
-			return 1;
+			return L7_NEXT_STOP;
 		}
 		if (!l7_feed(run, window, link))
-			return 0;
+			return L7_NEXT_STEP;
 	}
 	flow = &link->flows[window->direction & 1];
-	record = &link->records[window->direction & 1];
 	run->call.position = flow->position;
 	run->call.start = window->start;
-	run->call.op = l7_advance(flow, window, l7_parse(config, window, &link->state, 0, record), record);
+	return L7_NEXT_CALL;
+}
+
+/* Carries out and tells what the core answered. */
+L7_GLOBAL int l7_answered(int op)
+{
+	struct l7_run *run = l7_only(&l7_run);
+	struct l7_window *window = l7_only(&l7_window);
+	struct l7_link *link = l7_only(&l7_links);
+	struct l7_record *record;
+
+	if (!run || !window || !link)
+		return 1;
+	record = &link->records[window->direction & 1];
+	run->call.op = l7_advance(&link->flows[window->direction & 1], window, op, record);
 	run->calls++;
 	if (l7_is_told(run->call.op, record))
 		l7_write(run, window, record);
 	return 0;
+}
+
+L7_CALLBACK long l7_step(__u32 number, void *context)
+{
+	struct l7_window *window;
+	struct l7_config *config;
+	struct l7_link *link;
+	int next = l7_next();
+
+	(void)number;
+	(void)context;
+	if (next != L7_NEXT_CALL)
+		return next == L7_NEXT_STOP;
+	window = l7_only(&l7_window);
+	link = l7_only(&l7_links);
+	config = l7_only(&l7_configs);
+	if (!window || !link || !config)
+		return 1;
+	return l7_answered(l7_parse(config, window, &link->state, 0, &link->records[window->direction & 1])) != 0;
 }
 
 L7_INLINE int l7_run_once(void)

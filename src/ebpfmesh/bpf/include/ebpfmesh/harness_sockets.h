@@ -83,9 +83,8 @@ L7_INLINE int l7_fill_msg(struct sk_msg_md *msg, __u8 *to, __u32 at, __u32 lengt
 	return bpf_probe_read_kernel(to, length, data);
 }
 
-L7_INLINE int l7_fill(struct l7_passing *passing, int sent, __u32 length)
+L7_INLINE int l7_fill(void *context, struct l7_scratch *scratch, int sent, __u32 length)
 {
-	struct l7_scratch *scratch = passing->scratch;
 	__u32 before_last = length - 1;
 
 	/* 1 to 4096, said so that a verifier sees it that learns nothing from "not 0" (before 6.8) */
@@ -94,85 +93,109 @@ L7_INLINE int l7_fill(struct l7_passing *passing, int sent, __u32 length)
 		return -1;
 	length = before_last + 1;
 	if (!sent)
-		return bpf_skb_load_bytes(passing->context, scratch->at, scratch->window.data, length);
+		return bpf_skb_load_bytes(context, scratch->at, scratch->window.data, length);
 	l7_count(L7_PULLED);
-	return l7_fill_msg(passing->context, scratch->window.data, scratch->at, length);
+	return l7_fill_msg(context, scratch->window.data, scratch->at, length);
 }
 
-L7_INLINE void l7_send(struct l7_scratch *scratch, struct l7_record *record)
+/* Shows the core the next window of the message, if all of the one before was parsed. */
+L7_INLINE int l7_show(void *context, struct l7_scratch *scratch, int sent)
 {
-	__u32 size = sizeof scratch->head + l7_tell(&scratch->told, &scratch->call, &scratch->window, record);
-
-	scratch->head = scratch->link;
-	barrier_var(size);
-	if (size > sizeof scratch->head + sizeof scratch->told)
-		return;
-	if (bpf_ringbuf_output(&l7_events, &scratch->head, size, 0))
-		l7_count(L7_RING_FULL);
-}
-
-/* Shows the core the next window of the message. 1 if there are no bytes left to be seen, -1 if some cannot be seen. */
-L7_INLINE int l7_show(struct l7_passing *passing, struct l7_flow *flow, struct l7_record *record, int sent)
-{
-	struct l7_scratch *scratch = passing->scratch;
+	struct l7_link *link = bpf_map_lookup_elem(&l7_links, &scratch->link);
+	__u8 direction = sent ? L7_REQUEST : L7_RESPONSE;
+	struct l7_flow *flow;
 	__u32 length;
 
-	scratch->at += l7_unseen(flow, scratch->size - scratch->at);
-	if (scratch->at >= scratch->size)
-		return 1;
-	length = scratch->size - scratch->at;
-	if (length > L7_WINDOW)
-		length = L7_WINDOW;
-	if (l7_fill(passing, sent, length)) {
-		l7_count(L7_NOT_FILLED);
-		l7_lost(flow, length);
+	if (!link)
+		return L7_NEXT_STOP;
+	flow = &link->flows[direction];
+	if (scratch->window.start >= scratch->window.end) {
+		scratch->at += l7_unseen(flow, scratch->size - scratch->at);
+		if (scratch->at >= scratch->size)
+			return L7_NEXT_STOP;
+		length = scratch->size - scratch->at;
+		if (length > L7_WINDOW)
+			length = L7_WINDOW;
+		if (l7_fill(context, scratch, sent, length)) {
+			l7_count(L7_NOT_FILLED);
+			l7_lost(flow, length);
+			scratch->at += length;
+			return L7_NEXT_STEP;
+		}
 		scratch->at += length;
-		return -1;
+		l7_begin_window(&scratch->window, flow, &link->records[direction], length, direction, 0);
 	}
-	scratch->at += length;
-	l7_begin_window(&scratch->window, flow, record, length, sent ? L7_REQUEST : L7_RESPONSE, 0);
+	scratch->call.position = flow->position;
+	scratch->call.start = scratch->window.start;
+	return L7_NEXT_CALL;
+}
+
+L7_GLOBAL int l7_next_sent(struct sk_msg_md *msg, struct l7_scratch *scratch)
+{
+	return scratch ? l7_show(msg, scratch, 1) : L7_NEXT_STOP;
+}
+
+L7_GLOBAL int l7_next_received(struct __sk_buff *skb, struct l7_scratch *scratch)
+{
+	return scratch ? l7_show(skb, scratch, 0) : L7_NEXT_STOP;
+}
+
+/* Carries out and tells what the core answered to the scratch's window. */
+L7_GLOBAL int l7_passed(struct l7_scratch *scratch, int op)
+{
+	struct l7_record *record;
+	struct l7_link *link;
+	__u32 size;
+
+	if (!scratch)
+		return 1;
+	link = bpf_map_lookup_elem(&l7_links, &scratch->link);
+	if (!link)
+		return 1;
+	record = &link->records[scratch->window.direction & 1];
+	scratch->call.op = l7_advance(&link->flows[scratch->window.direction & 1], &scratch->window, op, record);
+	if (!l7_is_told(scratch->call.op, record))
+		return 0;
+	scratch->head = scratch->link;
+	size = sizeof scratch->head + l7_tell(&scratch->told, &scratch->call, &scratch->window, record);
+	barrier_var(size);
+	if (size > sizeof scratch->head + sizeof scratch->told)
+		return 1;
+	if (bpf_ringbuf_output(&l7_events, &scratch->head, size, 0))
+		l7_count(L7_RING_FULL);
 	return 0;
 }
 
-/* One step: a window if all of the one before was parsed, and a call of the core. */
-L7_INLINE long l7_pass_step(struct l7_passing *passing, int sent)
+/* Calls the core for the scratch's window. */
+L7_INLINE long l7_pass_step(struct l7_scratch *scratch, int next)
 {
-	struct l7_scratch *scratch = passing->scratch;
-	struct l7_window *window = &scratch->window;
-	struct l7_link *link = bpf_map_lookup_elem(&l7_links, &scratch->link);
-	struct l7_config *config = bpf_map_lookup_elem(&l7_configs, &scratch->link);
-	struct l7_record *record;
-	struct l7_flow *flow;
-	int left;
+	struct l7_config *config;
+	struct l7_link *link;
 
+	if (next != L7_NEXT_CALL)
+		return next == L7_NEXT_STOP;
+	link = bpf_map_lookup_elem(&l7_links, &scratch->link);
+	config = bpf_map_lookup_elem(&l7_configs, &scratch->link);
 	if (!link || !config)
 		return 1;
-	flow = &link->flows[sent ? L7_REQUEST : L7_RESPONSE];
-	record = &link->records[sent ? L7_REQUEST : L7_RESPONSE];
-	if (window->start >= window->end) {
-		left = l7_show(passing, flow, record, sent);
-		if (left)
-			return left > 0;
-	}
-	scratch->call.position = flow->position;
-	scratch->call.start = window->start;
-	scratch->call.op =
-		l7_advance(flow, window, l7_parse(config, window, &link->state, scratch->link, record), record);
-	if (l7_is_told(scratch->call.op, record))
-		l7_send(scratch, record);
-	return 0;
+	return l7_passed(scratch, l7_parse(config, &scratch->window, &link->state, scratch->link,
+					   &link->records[scratch->window.direction & 1])) != 0;
 }
 
 L7_CALLBACK long l7_sent_step(__u32 number, void *context)
 {
+	struct l7_passing *passing = context;
+
 	(void)number;
-	return l7_pass_step(context, 1);
+	return l7_pass_step(passing->scratch, l7_next_sent(passing->context, passing->scratch));
 }
 
 L7_CALLBACK long l7_received_step(__u32 number, void *context)
 {
+	struct l7_passing *passing = context;
+
 	(void)number;
-	return l7_pass_step(context, 0);
+	return l7_pass_step(passing->scratch, l7_next_received(passing->context, passing->scratch));
 }
 
 /* The scratch for a message of size bytes, if its socket is a link; else NULL. */
