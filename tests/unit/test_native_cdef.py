@@ -59,7 +59,11 @@ def test_structures_are_declared_whole(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("right", "changed", "named"),
     [
-        ("unsigned long length, int end);", "int end, unsigned long length);", "l7_feed: prototype"),
+        (
+            "void *half, const void *data, unsigned long length);",
+            "void *half, unsigned long length, const void *data);",
+            "l7_feed: prototype",
+        ),
         (
             "\t__u32 config_size;\n\t__u32 record_size;",
             "\t__u32 record_size;\n\t__u32 config_size;",

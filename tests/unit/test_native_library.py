@@ -196,7 +196,7 @@ int main(int count, char **arguments)
 
 	(void)arguments;
 	data[0] = 'G';
-	return l7_feed(connection, 0, data, count, 1) < 0;
+	return l7_feed(l7_half_of(connection, L7_REQUEST), data, count | L7_AND_END) < 0;
 }
 """
 

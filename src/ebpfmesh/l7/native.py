@@ -29,6 +29,7 @@ LIBRARY = Path(__file__).parents[1] / "bpf/native/libebpfmesh_l7.so"
 """The library of the built-in cores, and of what drives a core."""
 
 _BUSY, _ENDED = -1, -2  # enum l7_feed_failure
+_AND_END = 1 << 62  # L7_AND_END: with the length, that nothing comes after it
 _UNDECIDED, _NO_DETECTOR = -1, -2
 _ENOUGH = 65536  # L7_EVENTS_ENOUGH: with so many bytes of events, some of the input may not be parsed yet
 _EVENTS = _ENOUGH + EVENT.size + 8 * FIELDS + (1 << 16)  # bytes of the largest answer: L7_EVENT_ROOM more
@@ -107,13 +108,14 @@ class Core:
 class NativeConnection:
     """Both directions of one connection, driven over a core; see `Core.connection`."""
 
-    __slots__ = ("_busy", "_connection", "_events", "_feed", "core")
+    __slots__ = ("_busy", "_connection", "_events", "_feed", "_halves", "core")
 
     def __init__(self, core: Core, config: Config = _DEFAULT) -> None:
         self.core = core
         self._connection = core._open(config)
         library = _lib()
         self._feed = library.l7_feed
+        self._halves = tuple(library.l7_half_of(self._connection, direction) for direction in (0, 1))
         self._events = ffi.buffer(library.l7_events(self._connection), _EVENTS)
         self._busy = False
 
@@ -128,28 +130,30 @@ class NativeConnection:
         """
         return raw_events(self.told(direction, data, end=end))
 
-    def told(self, direction: int, data: Bytes, *, end: bool = False) -> bytes:
+    def told(self, direction: int, data: Bytes, end: bool = False) -> bytes:
         """As `feed`; the events as a stream of ``struct l7_event``, which `raw_events` reads."""
         if self._busy:
             raise self._failure(_BUSY)
         self._busy = True
         try:
             octets = data if type(data) is bytes else ffi.from_buffer(data)
-            length = self._feed(self._connection, direction, octets, len(octets), end)
+            length = self._feed(
+                self._halves[direction], octets, len(octets) | _AND_END if end else len(octets)
+            )
             if not 0 <= length < _ENOUGH:
-                return self._told_in_pieces(length, direction, ffi.from_buffer(data), end)
+                return self._told_in_pieces(length, self._halves[direction], ffi.from_buffer(data), end)
             told: bytes = self._events[:length]
             return told
         finally:
             self._busy = False
 
-    def _told_in_pieces(self, length: int, direction: int, data: Any, end: bool) -> bytes:
+    def _told_in_pieces(self, length: int, half: Any, data: Any, end: bool) -> bytes:
         """More than is told at once: ``length`` bytes of events are there, and of ``data`` some is left."""
         told = []
         while length >= _ENOUGH:
             told.append(self._events[:length])
             left = _lib().l7_left(self._connection)
-            length = self._feed(self._connection, direction, data + (len(data) - left), left, end)
+            length = self._feed(half, data + (len(data) - left), left | _AND_END if end else left)
         if length < 0:
             raise self._failure(length)
         told.append(self._events[:length])

@@ -10,6 +10,11 @@
 
 #define PADDED(size) (((size) + 7ul) & ~7ul)
 
+struct l7_half {
+	struct l7_connection *connection;
+	unsigned int direction;
+};
+
 struct l7_connection {
 	const struct l7_core *core;
 	void *tables;
@@ -22,6 +27,7 @@ struct l7_connection {
 	struct l7_flow flows[2];
 	struct l7_state state;
 	struct l7_config config;
+	struct l7_half halves[2];
 };
 
 const struct l7_core l7_sizes = {
@@ -151,6 +157,8 @@ struct l7_connection *l7_open(const struct l7_core *core, const struct l7_config
 		return NULL;
 	}
 	connection->core = core;
+	connection->halves[0] = (struct l7_half){ connection, L7_REQUEST };
+	connection->halves[1] = (struct l7_half){ connection, L7_RESPONSE };
 	connection->config = *config;
 	return connection;
 }
@@ -270,11 +278,14 @@ static void feed(struct l7_connection *connection, unsigned int direction, const
 		show(connection, direction, NULL, 0, L7_END_OF_STREAM);
 }
 
-long l7_feed(struct l7_connection *connection, unsigned int direction, const void *data, unsigned long length, int end)
+long l7_feed(struct l7_half *half, const void *data, unsigned long length)
 {
+	struct l7_connection *connection = half->connection;
+	unsigned int direction = half->direction;
+	int end = (length & L7_AND_END) != 0;
 	long used;
 
-	direction &= 1;
+	length &= ~L7_AND_END;
 	if (__atomic_exchange_n(&connection->busy, 1, __ATOMIC_ACQUIRE))
 		return L7_BUSY;
 	connection->used = 0;
@@ -286,6 +297,11 @@ long l7_feed(struct l7_connection *connection, unsigned int direction, const voi
 	}
 	__atomic_store_n(&connection->busy, 0, __ATOMIC_RELEASE);
 	return used;
+}
+
+struct l7_half *l7_half_of(struct l7_connection *connection, unsigned int direction)
+{
+	return &connection->halves[direction & 1];
 }
 
 unsigned long l7_left(const struct l7_connection *connection)

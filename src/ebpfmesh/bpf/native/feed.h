@@ -7,6 +7,7 @@
 #include <ebpfmesh/drive.h>
 
 struct l7_connection;
+struct l7_half; /* one direction of a connection: that a call from Python has few arguments, which cost it the most */
 
 #define L7_API __attribute__((visibility("default")))
 
@@ -29,11 +30,15 @@ L7_API void l7_reopen(struct l7_connection *connection, const struct l7_config *
 
 L7_API void l7_close(struct l7_connection *connection);
 
-/* What the core answers to length bytes of a direction and, with end, to its end. Returns how many bytes of events there are
- * at l7_events(), which the next call overwrites, or an enum l7_feed_failure. With L7_EVENTS_ENOUGH of them or more, some of
- * the bytes may be left: l7_left() says how many, at the end of data, and those are to be fed again, with the same end. */
-L7_API long l7_feed(struct l7_connection *connection, unsigned int direction, const void *data, unsigned long length,
-		    int end);
+/* A direction of connection; it lives as long. */
+L7_API struct l7_half *l7_half_of(struct l7_connection *connection, unsigned int direction);
+
+#define L7_AND_END (1ul << 62) /* added to the length of l7_feed(): nothing comes after these bytes */
+
+/* What the core answers to length bytes of a direction, and to its end. Returns how many bytes of events there are at
+ * l7_events(), which the next call overwrites, or an enum l7_feed_failure. With L7_EVENTS_ENOUGH of them or more, some of the
+ * bytes may be left: l7_left() says how many, at the end of data, and those are to be fed again, and the end with them. */
+L7_API long l7_feed(struct l7_half *half, const void *data, unsigned long length);
 
 L7_API unsigned long l7_left(const struct l7_connection *connection);
 
