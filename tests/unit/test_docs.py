@@ -265,7 +265,7 @@ def test_every_command_and_option_is_documented(name: str) -> None:
     [commands] = [one for one in parser._actions if isinstance(one, argparse._SubParsersAction)]
     common = {option for one in parser._actions for option in one.option_strings}
     actions = commands.choices[name]._actions
-    options = {option for one in actions for option in one.option_strings} - common
+    options = {one.option_strings[-1] for one in actions if one.option_strings} - common
     documented = {
         re.findall(r"--[\w-]+", row[0])[0]
         for row in rows(section(DOCS / "command-line.md", heading), "option")
