@@ -11,6 +11,7 @@
 #include "http.h"
 #include "http1/chunk.h"
 #include "http1/field.h"
+#include "http1/line.h"
 #include "http1/message.h"
 #include "http1/span.h"
 #include "http1/start_line.h"

@@ -137,7 +137,7 @@ L7_INLINE int http1_response(struct http1_walk *walk)
 {
 	struct http1_half *half = walk->half;
 	struct http1_state *state = walk->state;
-	__u32 one_direction = walk->config->flags & L7_ONE_DIRECTION, status = half->status;
+	__u32 one_direction = walk->config->flags & L7_ONE_DIRECTION, status = half->mark;
 	__u32 place = state->responses & (HTTP1_OUTSTANDING - 1);
 	__u32 asked = state->asked[L7_INDEX(place >> 5, 2)] >> (place * 2 & 63) & 3;
 	__u32 framing, code = http1_framing(walk, &framing);

@@ -99,39 +99,77 @@ L7_INLINE long http1_span_stop(struct http1_walk *walk, __u8 phase, __u8 c)
 	return 0;
 }
 
-/* Up to 64 characters. At which a run stops: all of them, in each of the eight bytes; '/' and '?' differ in one bit. */
+/* Marks the bytes of a word that are zero, in the manner of all scanners: the first mark is right. */
+L7_INLINE __u64 http1_zeroes(__u64 word)
+{
+	return (word - HTTP1_EACH(1)) & ~word;
+}
+
+/* How many of 64 characters belong to a run, which are copied: of an authority, in which '/' and '?', which differ in one bit,
+ * '#' and '@' stand for something. */
+L7_INLINE __u32 http1_authority_run(const __u8 *from, __u8 *to)
+{
+	for (__u32 k = 0; k < 64; k += 8) {
+		__u64 word = l7_load64(from + k);
+		__u64 stop = http1_zeroes((word | HTTP1_EACH(0x10)) ^ HTTP1_EACH('?')) |
+			     http1_zeroes(word ^ HTTP1_EACH('#')) | http1_zeroes(word ^ HTTP1_EACH('@'));
+
+		l7_store64(to + k, word);
+		stop = (stop & HTTP1_HIGH) | http1_not_visible(word);
+		if (stop)
+			return k + http1_first(stop);
+	}
+	return 64;
+}
+
+/* … of a path, which ends at '?' or '#'. */
+L7_INLINE __u32 http1_path_run(const __u8 *from, __u8 *to)
+{
+	for (__u32 k = 0; k < 64; k += 8) {
+		__u64 word = l7_load64(from + k);
+		__u64 stop = http1_zeroes(word ^ HTTP1_EACH('?')) | http1_zeroes(word ^ HTTP1_EACH('#'));
+
+		l7_store64(to + k, word);
+		stop = (stop & HTTP1_HIGH) | http1_not_visible(word);
+		if (stop)
+			return k + http1_first(stop);
+	}
+	return 64;
+}
+
+/* … of a query. */
+L7_INLINE __u32 http1_query_run(const __u8 *from, __u8 *to)
+{
+	for (__u32 k = 0; k < 64; k += 8) {
+		__u64 word = l7_load64(from + k), stop = http1_not_visible(word);
+
+		l7_store64(to + k, word);
+		if (stop)
+			return k + http1_first(stop);
+	}
+	return 64;
+}
+
+/* Up to 64 characters of the run, and the one that ends it. */
 L7_INLINE long http1_span_step(struct http1_walk *walk, __u8 phase)
 {
 	struct http1_half *half = walk->half;
 	const __u8 *from = http1_bytes(walk->window, half->at);
 	__u8 *to = http1_text(walk, half->value + half->size);
-	__u64 either = 0, question = HTTP1_EACH('?'), hash = HTTP1_EACH('#'), at_sign = HTTP1_EACH('@');
-	__u32 n = 64;
-	__u8 c;
+	__u32 n;
 
 	if (phase == HTTP1_TARGET_QUERY)
-		question = hash = at_sign = 0;
+		n = http1_query_run(from, to);
 	else if (phase == HTTP1_TARGET_PATH)
-		at_sign = 0;
+		n = http1_path_run(from, to);
 	else
-		either = HTTP1_EACH(0x10);
-	for (__u32 k = 0; k < 64; k += 8) {
-		__u64 word = l7_load64(from + k), a = (word | either) ^ question, b = word ^ hash, d = word ^ at_sign;
-		__u64 stop = ((a - HTTP1_EACH(1)) & ~a) | ((b - HTTP1_EACH(1)) & ~b) | ((d - HTTP1_EACH(1)) & ~d);
-
-		l7_store64(to + k, word);
-		stop = (stop & HTTP1_HIGH) | http1_not_visible(word);
-		if (stop) {
-			n = k + http1_first(stop);
-			break;
-		}
-	}
+		n = http1_authority_run(from, to);
+	n = http1_any(half, n);
 	half->size += n;
 	half->at += n;
 	if (n == 64 || half->at >= walk->window->end)
 		return 0;
-	c = *http1_bytes(walk->window, half->at);
-	return http1_span_stop(walk, phase, c);
+	return http1_span_stop(walk, phase, *http1_bytes(walk->window, half->at));
 }
 
 /* White space behind the value of Host. */

@@ -3,9 +3,37 @@
 #ifndef EBPFMESH_L7_HTTP1_START_LINE_H
 #define EBPFMESH_L7_HTTP1_START_LINE_H
 
-#include "scan.h"
-#include "state.h"
 #include "keep.h"
+#include "scan.h"
+#include "span.h"
+#include "state.h"
+
+/* A method of one to seven plain characters and the '/' of an origin-form, which nearly every request has. */
+L7_INLINE void http1_usual_request(struct http1_walk *walk)
+{
+	struct http1_half *half = walk->half;
+	struct l7_record *record = walk->record;
+	const __u8 *from = http1_bytes(walk->window, half->at);
+	__u64 word = l7_load64(from), stop = http1_not_name(word);
+	__u32 n = stop ? http1_first(stop) : 8;
+
+	if (!n || n > 7 || (word >> (n * 8 & 63) & 0xff) != ' ' ||
+	    http1_bytes(walk->window, half->at + n + 1)[0] != '/')
+		return;
+	word = http_low_bytes(word, n);
+	if (word == HTTP_WORD("CONNECT\0") || word == HTTP_WORD("PRI\0\0\0\0\0"))
+		return;
+	if (word == HTTP_WORD("HEAD\0\0\0\0"))
+		half->seen |= HTTP1_TO_HEAD;
+	l7_store64(record->text, word);
+	record->fields[HTTP_METHOD].number = (__u64)n << 32;
+	record->present = 1u << HTTP_METHOD;
+	record->used = n;
+	half->value = n;
+	half->mark = 0;
+	half->at += n + 1;
+	half->phase = HTTP1_TARGET_PATH;
+}
 
 /* The first byte behind a message, or of a connection. */
 L7_INLINE long http1_start(struct http1_walk *walk, __u8 c)
@@ -36,6 +64,7 @@ L7_INLINE long http1_start(struct http1_walk *walk, __u8 c)
 	}
 	http1_open(walk);
 	half->phase = HTTP1_METHOD_PHASE;
+	http1_usual_request(walk);
 	return 0;
 }
 
@@ -136,20 +165,20 @@ L7_INLINE long http1_version(struct http1_walk *walk, __u8 c)
 	int lenient = http1_allows(walk, HTTP1_ALLOW_ANY_VERSION) && http1_is_digit(c);
 
 	if (index == 5)
-		half->status = c - '0';
+		half->mark = c - '0';
 	if (index == 7 ? !(c == '0' || c == '1' || lenient) :
 			 c != (__u8)(HTTP_WORD("HTTP/1.\0") >> (index * 8)) && !(index == 5 && lenient))
 		return http1_fail(walk, HTTP1_BAD_VERSION);
 	half->at++;
 	half->index = index + 1;
 	if (index == 7) {
-		__u32 version = half->status * 10 + c - '0';
+		__u32 version = half->mark * 10 + c - '0';
 
 		if (version < 11)
 			half->seen |= HTTP1_VERSION_0;
 		l7_set_number(walk->record, HTTP_VERSION, version);
 		half->index = 0;
-		half->status = 0;
+		half->mark = 0;
 		half->phase = walk->window->direction ? HTTP1_STATUS_PHASE : HTTP1_VERSION_END;
 	}
 	return 0;
@@ -174,11 +203,11 @@ L7_INLINE long http1_status(struct http1_walk *walk, __u8 c)
 	if (index == 4) {
 		half->phase = HTTP1_REASON;
 	} else if (index) {
-		half->status = half->status * 10 + c - '0';
+		half->mark = half->mark * 10 + c - '0';
 		if (index == 1 && c == '0')
 			return http1_fail(walk, HTTP1_BAD_STATUS);
 		if (index == 3)
-			l7_set_number(walk->record, HTTP_STATUS, half->status);
+			l7_set_number(walk->record, HTTP_STATUS, half->mark);
 	}
 	return 0;
 }
@@ -218,8 +247,8 @@ L7_INLINE int http1_version_at_once(struct http1_walk *walk)
 		if ((next & 0xff000000ff) != (' ' | (__u64)' ' << 32) || a - 1 > 8 || b > 9 || c > 9)
 			return 0;
 		half->at += 13;
-		half->status = a * 100 + b * 10 + c;
-		l7_set_number(walk->record, HTTP_STATUS, half->status);
+		half->mark = a * 100 + b * 10 + c;
+		l7_set_number(walk->record, HTTP_STATUS, half->mark);
 		half->phase = HTTP1_REASON;
 	}
 	if (!one)
