@@ -146,7 +146,7 @@ class Reader:
         if not b"\r\n".startswith(found):
             raise Stop(l7.Error(code, at + (found[:1] == b"\r")))
         if len(found) < 2:
-            raise Stop(l7.More(at + 2 - len(data)))
+            raise Stop(l7.More())
         return at + 2
 
     def line(self, type: str, data: bytes) -> tuple[int, Value | None]:
