@@ -223,7 +223,7 @@ def told(
 
 
 def agrees(wire: Wire, heads: dict[Any, Any], bodies: dict[Any, Any]) -> int:
-    """Compares what is told with what was received; of a stream that was reset, its beginning. How many heads there were."""
+    """What is told is what was received; of a stream that was reset, its beginning. Returns how much was compared."""
     count = 0
     for place, received in wire.heads.items():
         if not place[1]:
