@@ -26,8 +26,8 @@ L7_INLINE void http1_keep_part(struct http1_walk *walk, __u32 field, __u32 from,
 
 	if (offset > room || length > room - offset) {
 		record->truncated |= bit;
-		offset = offset > room ? room : offset;
-		length = room - offset;
+		length = offset > room ? 0 : room - offset;
+		offset = offset > room ? 0 : offset; /* nothing of it is in the text, nor is room */
 	}
 	record->fields[L7_INDEX(field, L7_FIELDS)].offset = offset;
 	record->fields[L7_INDEX(field, L7_FIELDS)].length = length;

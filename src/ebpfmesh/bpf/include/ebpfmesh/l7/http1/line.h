@@ -283,7 +283,7 @@ L7_INLINE int http1_whole_line(struct http1_walk *walk)
 	if (value[0] != ':' || value[1] != ' ' || value[2] <= ' ' || walk->config->lengths >> n & 1)
 		return 0;
 	field = http_field_of_words(n, first | HTTP1_EACH(0x20), last, ninth);
-	if (field < 64 && !(http1_known_fields(walk) >> field & 1))
+	if (field < 64 && !((window->direction ? HTTP1_OF_BOTH : HTTP1_OF_REQUESTS) >> field & 1))
 		field = HTTP_OTHER;
 	if (field != HTTP_OTHER) {
 		if (field < L7_FIELDS && HTTP1_PLAIN_FIELDS & ~record->present & 1u << field &&
@@ -322,7 +322,7 @@ L7_INLINE long http1_field_step(struct http1_walk *walk, __u8 c)
 	struct http1_half *half = walk->half;
 
 	if (half->phase == HTTP1_LINE) {
-		if (!half->back && !(half->seen & HTTP1_CAREFUL) && http1_whole_line(walk)) {
+		if (!half->back && !(half->seen & (HTTP1_CAREFUL | HTTP1_IN_TRAILERS)) && http1_whole_line(walk)) {
 			if (half->stop)
 				return 1;
 			if (half->phase != HTTP1_VALUE)
