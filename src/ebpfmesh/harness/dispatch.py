@@ -15,7 +15,8 @@ from ebpfmesh.harness.memory import PACKET
 from ebpfmesh.objects.program import TestRun
 
 _OBJECT = "l7_dispatch.bpf.o"
-_MARK = struct.Struct("<8xI244x")  # struct __sk_buff, which has room to grow: the kernel wants to give all of it back
+# struct __sk_buff up to mark, and room behind it: the kernel gives all of its own back
+_MARK = struct.Struct("<8xI244x")
 
 
 class Dispatcher:

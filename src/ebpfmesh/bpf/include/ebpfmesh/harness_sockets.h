@@ -87,7 +87,7 @@ L7_INLINE int l7_fill(void *context, struct l7_scratch *scratch, int sent, __u32
 {
 	__u32 before_last = length - 1;
 
-	/* 1 to 4096, said so that a verifier sees it that learns nothing from "not 0" (before 6.8) */
+	/* 1 to 4096, said so that a verifier sees it that learns nothing from "not 0" (6.1) */
 	barrier_var(before_last);
 	if (before_last >= L7_WINDOW)
 		return -1;
@@ -101,7 +101,8 @@ L7_INLINE int l7_fill(void *context, struct l7_scratch *scratch, int sent, __u32
 /* Shows the core the next window of the message, if all of the one before was parsed. */
 L7_INLINE int l7_show(void *context, struct l7_scratch *scratch, int sent)
 {
-	struct l7_link *link = bpf_map_lookup_elem(&l7_links, &scratch->link);
+	__u32 number = scratch->link; /* a key is on the stack, or in a map: 6.1 refuses an argument's memory */
+	struct l7_link *link = bpf_map_lookup_elem(&l7_links, &number);
 	__u8 direction = sent ? L7_REQUEST : L7_RESPONSE;
 	struct l7_flow *flow;
 	__u32 length;
@@ -145,11 +146,12 @@ L7_GLOBAL int l7_passed(struct l7_scratch *scratch, int op)
 {
 	struct l7_record *record;
 	struct l7_link *link;
-	__u32 size;
+	__u32 size, number;
 
 	if (!scratch)
 		return 1;
-	link = bpf_map_lookup_elem(&l7_links, &scratch->link);
+	number = scratch->link;
+	link = bpf_map_lookup_elem(&l7_links, &number);
 	if (!link)
 		return 1;
 	record = &link->records[scratch->window.direction & 1];
