@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
 from http2_wire import (
     ACK,
@@ -32,6 +34,7 @@ from http2_wire import (
 
 from ebpfmesh import l7
 from ebpfmesh.l7.contract import REQUEST, RESPONSE, Config
+from ebpfmesh.l7.recording import Recording, replay
 
 OPEN = headers(1, *POST, flags=END_HEADERS)
 ANSWER = headers(1, *OK, flags=END_HEADERS)
@@ -319,3 +322,19 @@ def test_settings_that_nobody_acknowledges_are_not_followed_for_ever() -> None:
 def test_a_flood_of_empty_heads_is_reported_though_it_is_no_head() -> None:
     sent = frame(HEADERS, b"", flags=END_STREAM, stream=1) + frame(9, b"", stream=1) * 20
     assert floods(client(sent)) == [(9, 9)]
+
+
+# --- recordings ---------------------------------------------------------------------------------------------------------
+
+
+def test_two_recordings_of_one_connection_are_replayed_by_turns() -> None:
+    """More requests than are followed at a time, of which nobody knows when they came; acknowledgements out of order."""
+    streams = range(1, 601, 2)
+    sent = PREFACE + settings(_4=0) + SETTINGS_ACK + b"".join(headers(stream, *GET) for stream in streams)
+    answered = settings() + SETTINGS_ACK + b"".join(headers(stream, *OK) for stream in streams)
+    recordings = []
+    for direction, octets in ((REQUEST, sent), (RESPONSE, answered)):
+        recordings.append(Recording(direction, io.BytesIO(octets).read))
+    told = list(replay(l7.parser("http2").connection(), recordings))
+    assert not any(isinstance(event, l7.Undecodable) for event in told)
+    assert [event.stream for event in told if isinstance(event, l7.http2.Response)] == list(streams)

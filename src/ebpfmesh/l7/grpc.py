@@ -145,6 +145,7 @@ class Grpc(CoreParser):
     name = core_name = "grpc"
     ports = (50051,)
     prefix = http2.Http2.prefix
+    ahead = http2.Http2.ahead
     codes = http2.Code
     leniencies = http2.Http2.leniencies
     kinds = {  # noqa: RUF012

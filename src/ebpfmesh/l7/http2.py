@@ -258,6 +258,7 @@ class Http2(CoreParser):
     name = core_name = "http2"
     ports = (80, 8080)
     prefix = len(PREFACE)
+    ahead = 100  # fewer than STREAMS
     codes = Code
     leniencies = {"upgraded": 1}  # noqa: RUF012
     kinds = KINDS
