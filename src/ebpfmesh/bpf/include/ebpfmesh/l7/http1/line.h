@@ -247,24 +247,19 @@ L7_INLINE int http1_whole_value(struct http1_walk *walk, __u32 at, __u32 field)
 	(1u << HTTP_HOST | 1u << HTTP_UPGRADE | 1u << HTTP_CONTENT_TYPE | 1u << HTTP_USER_AGENT |                      \
 	 1u << HTTP_TRACEPARENT)
 
-/* A line of the usual form, name ':' SP value CR LF, with a name of up to 24 plain characters, at one blow. Returns 0 if it is
- * anything else, of which nothing is consumed; what the phases know how to do is left to them. */
-L7_INLINE int http1_whole_line(struct http1_walk *walk)
+/* The length of a name of up to 24 plain characters at an offset of the window, and which field it is by itself; 0 if it is
+ * anything else. */
+L7_INLINE __u32 http1_whole_name(struct http1_walk *walk, __u32 at, __u32 *field)
 {
-	struct l7_window *window = walk->window;
-	struct l7_record *record = walk->record;
-	struct http1_half *half = walk->half;
-	__u32 at = half->at, n, field;
-	const __u8 *from = http1_bytes(window, at), *value;
+	const __u8 *from = http1_bytes(walk->window, at);
 	__u64 first = l7_load64(from), stop = http1_not_name(first), last = 0;
 	__u8 ninth = from[8] | 0x20;
+	__u32 n;
 
 	if (stop) {
 		n = http1_first(stop);
 	} else {
-		__u64 second = l7_load64(from + 8);
-
-		stop = http1_not_name(second);
+		stop = http1_not_name(l7_load64(from + 8));
 		if (stop) {
 			n = 8 + http1_first(stop);
 		} else {
@@ -273,47 +268,57 @@ L7_INLINE int http1_whole_line(struct http1_walk *walk)
 				return 0;
 			n = 16 + http1_first(stop);
 		}
-		n = http1_any(half, n);
-		last = l7_load64(http1_bytes(window, at + n - 8)) | HTTP1_EACH(0x20);
+		n = http1_any(walk->half, n);
+		last = l7_load64(http1_bytes(walk->window, at + n - 8)) | HTTP1_EACH(0x20);
 	}
-	if (!n)
-		return 0;
-	at += n;
-	value = http1_bytes(window, at);
-	if (value[0] != ':' || value[1] != ' ' || value[2] <= ' ' || walk->config->lengths >> n & 1)
-		return 0;
-	field = http_field_of_words(n, first | HTTP1_EACH(0x20), last, ninth);
-	if (field < 64 && !((window->direction ? HTTP1_OF_BOTH : HTTP1_OF_REQUESTS) >> field & 1))
-		field = HTTP_OTHER;
-	if (field != HTTP_OTHER) {
-		if (field < L7_FIELDS && HTTP1_PLAIN_FIELDS & ~record->present & 1u << field &&
-		    !(field == HTTP_HOST && half->seen & HTTP1_SEEN_HOST) && http1_whole_value(walk, at + 2, field)) {
-			half->seen |= field == HTTP_HOST    ? HTTP1_SEEN_HOST :
-				      field == HTTP_UPGRADE ? HTTP1_SEEN_UPGRADE :
-							      0;
-			return 1;
-		}
-		half->value = record->used;
-		half->at = at + 1;
-		if (http1_field_begins(walk, field))
-			return 1;
-		half->at++;
-		half->phase = half->back;
-		return 1;
+	*field = http_field_of_words(n, first | HTTP1_EACH(0x20), last, ninth);
+	return n;
+}
+
+/* The value of a line that nobody asked for. */
+L7_INLINE void http1_whole_skip(struct http1_walk *walk, __u32 at)
+{
+	struct http1_half *half = walk->half;
+	__u32 n = http1_any(half, http1_skip_run(http1_bytes(walk->window, at)));
+	const __u8 *end = http1_bytes(walk->window, at + n);
+
+	half->at = at + n;
+	if (n < 64 && end[0] == '\r' && end[1] == '\n') {
+		half->at += 2;
+		return;
 	}
-	at += 2;
-	n = http1_any(half, http1_skip_run(http1_bytes(window, at)));
-	at += n;
-	value = http1_bytes(window, at);
-	if (n < 64 && value[0] == '\r' && value[1] == '\n') {
-		half->at = at + 2;
-		return 1;
-	}
-	half->at = at;
 	half->field = HTTP_OTHER;
 	half->back = HTTP1_SKIP;
 	half->size = 0;
 	half->phase = HTTP1_SKIP;
+}
+
+/* A line of the usual form, name ':' SP value CR LF, at one blow. Returns 0 if it is anything else, of which nothing is
+ * consumed; what the phases know how to do is left to them. */
+L7_INLINE int http1_whole_line(struct http1_walk *walk)
+{
+	struct http1_half *half = walk->half;
+	__u32 field = HTTP_OTHER, at = half->at, n = http1_whole_name(walk, at, &field);
+	const __u8 *behind = http1_bytes(walk->window, at + n);
+
+	if (!n || behind[0] != ':' || behind[1] != ' ' || behind[2] <= ' ' || walk->config->lengths >> n & 1)
+		return 0;
+	at += n;
+	if (field >= 64 || !((walk->window->direction ? HTTP1_OF_BOTH : HTTP1_OF_REQUESTS) >> field & 1)) {
+		http1_whole_skip(walk, at + 2);
+		return 1;
+	}
+	if (field < L7_FIELDS && HTTP1_PLAIN_FIELDS & ~walk->record->present & 1u << field &&
+	    !(field == HTTP_HOST && half->seen & HTTP1_SEEN_HOST) && http1_whole_value(walk, at + 2, field)) {
+		half->seen |= field == HTTP_HOST ? HTTP1_SEEN_HOST : field == HTTP_UPGRADE ? HTTP1_SEEN_UPGRADE : 0;
+		return 1;
+	}
+	half->value = walk->record->used;
+	half->at = at + 1; /* where a clash is told */
+	if (http1_field_begins(walk, field))
+		return 1;
+	half->at++;
+	half->phase = half->back;
 	return 1;
 }
 
