@@ -19,7 +19,7 @@ from typing import IO
 import pytest
 from parcel import EVERY_KIND, FINAL, build, parcel
 
-from ebpfmesh import harness
+from ebpfmesh import harness, l7
 from ebpfmesh.errors import CapacityError, ClosedError, MapError, MapKeyError
 from ebpfmesh.harness import KernelEngine, SocketEvent, Sockets
 from ebpfmesh.harness.structures import LINKS, Counter
@@ -371,3 +371,39 @@ def test_a_link_is_free_again_when_its_socket_is_closed(netns, sockets):
         assert sockets.enrol(spare.client) == 5
         spare.client.sendall(parcel(b"T", b"anew"))
         assert [event.raw.bytes_of(1) for event in sockets.events()] == [b"anew"]
+
+
+# --- a built-in parser ----------------------------------------------------------------------------------------------------
+
+
+def test_http_requests_and_their_answers_are_told_from_both_ends_of_a_socket(netns, _leaks_fail):
+    parser = l7.parser("http1")
+    body = b"x" * 20_000
+    request = b"POST /upload?a=b HTTP/1.1\r\nHost: example.com\r\nContent-Length: 20000\r\n\r\n" + body
+    answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4e20\r\n" + body + b"\r\n0\r\n\r\n"
+    with harness.load("http1", sockets=True) as engine, Sockets(engine) as sockets:
+        pair = Pair(netns)
+        try:
+            sockets.enrol(pair.client)
+            for _ in range(2):
+                pair.client.sendall(request)
+                pair.server.sendall(answer)
+                received = b""
+                while len(received) < len(answer):
+                    received += pair.client.recv(65536)
+                assert received == answer
+            assert pair.sent() == request * 2
+        finally:
+            pair.close()
+        events = sockets.events()
+        expected = parser.core.connection().feed(REQUEST, request * 2)
+        assert heads(events, REQUEST) == [behind(raw) for raw in expected if raw.kind]
+        assert [row[4] for row in heads(events, RESPONSE)] == [1, 2]  # each answers its request
+        assert sockets.counters()[Counter.NOT_FILLED] == 0
+
+
+def heads(events: list[SocketEvent], direction: int) -> list[tuple[object, ...]]:
+    """What was told of messages, without their payload."""
+    return [
+        behind(one.raw) for one in events if one.raw.kind == 1 + direction and one.raw.direction == direction
+    ]
