@@ -7,7 +7,7 @@ import operator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-_COMPARE = {"<=": operator.le, ">=": operator.ge}
+_COMPARE = {"<": operator.lt, "<=": operator.le, ">=": operator.ge}
 
 
 @dataclass(frozen=True)

