@@ -1,0 +1,43 @@
+"""Fixtures of the tests with real peers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from differential.ours import Reader
+from ebpfmesh import l7
+from peers.relay import Recording
+from peers.servers import Nginx, nginx
+
+Decode = Callable[[str, Recording], Reader]
+
+
+@pytest.fixture(params=["native", pytest.param("kernel", marks=pytest.mark.kernel)])
+def decode(request: pytest.FixtureRequest) -> Iterator[Decode]:
+    """decode(protocol, recording): what our parser reads of it, by the native core and by the one in the kernel."""
+    with ExitStack() as loaded:
+        engines: dict[str, Any] = {}
+
+        def run(protocol: str, recording: Recording) -> Reader:
+            if request.param == "kernel" and protocol not in engines:
+                from ebpfmesh import harness
+
+                engines[protocol] = loaded.enter_context(harness.load(protocol))
+            limit = 4096 if request.param == "kernel" else 65536
+            reader = Reader(protocol, l7.Config(all_headers=True, text_limit=limit), engines.get(protocol))
+            for direction, data in recording.pieces:
+                reader.feed(direction, data)
+            return reader
+
+        yield run
+
+
+@pytest.fixture(scope="module")
+def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
+    """An nginx of HTTP/1."""
+    with nginx(tmp_path_factory.mktemp("nginx") / "here") as running:
+        yield running
