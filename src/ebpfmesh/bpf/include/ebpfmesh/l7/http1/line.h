@@ -271,7 +271,7 @@ L7_INLINE __u32 http1_whole_name(struct http1_walk *walk, __u32 at, __u32 *field
 		n = http1_any(walk->half, n);
 		last = l7_load64(http1_bytes(walk->window, at + n - 8)) | HTTP1_EACH(0x20);
 	}
-	*field = http_field_of_words(n, first | HTTP1_EACH(0x20), last, ninth);
+	*field = http1_any(walk->half, http_field_of_words(n, first | HTTP1_EACH(0x20), last, ninth));
 	return n;
 }
 
