@@ -72,6 +72,9 @@ def _outcome(
         told += failure.events
         # of a line of words, the one in Python finds the word, and the core the character
         error = failure.direction, failure.code, None if failure.code == Code.BAD_INLINE else failure.position
+    # what is told once the last length is known, before the last bytes have come, the one in Python does not tell yet
+    sent = [sum(len(data) for side, data in pieces if side == direction) for direction in (0, 1)]
+    told = [event for event in told if event.position <= sent[event.direction]]
     return [_plain(event) for event in told], [getattr(event, "stream", -1) for event in told], error
 
 
@@ -105,6 +108,14 @@ def test_both_tell_the_same(
     assert _outcome(core, cut) == (events, streams, error)
     for pieces in (whole, cut):
         got, numbers, failure = _outcome(in_python, pieces)
+        # the one in Python waits for the end of a line of words
+        if (
+            error is not None
+            and error[1] == Code.BAD_INLINE
+            and error != failure
+            and not asked.endswith(b"\n")
+        ):
+            continue
         # the one in Python reads each of these strings, the core only those it keeps
         if failure != error and failure is not None and failure[1] == Code.BAD_STRING_END:
             continue

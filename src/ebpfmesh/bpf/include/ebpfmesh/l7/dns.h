@@ -118,17 +118,21 @@ L7_INLINE long dns_needs(struct dns_walk *walk, __u8 phase, __u8 bytes)
 #include "dns/name.h"
 #include "dns/message.h"
 
-/* A confidence of what a header that begins at an offset looks like. Its counts and its bit must fit the direction. */
-L7_INLINE int dns_looks(struct l7_window *window, __u32 at)
+/* A confidence of what a message looks like that begins at an offset, and of which some bytes are shown. Its counts and its bit
+ * must fit the direction; as soon as they do not, no more bytes are needed. */
+L7_INLINE int dns_looks(struct l7_window *window, __u32 at, __u32 shown)
 {
 	__u64 first = __builtin_bswap64(l7_word(window, at)), second = __builtin_bswap64(l7_word(window, at + 8));
 	__u32 flags = first >> 32 & 0xffff, opcode = flags >> 11 & 15, authorities = second >> 48;
 	__u32 answers = first & 0xffff, additionals = second >> 32 & 0xffff;
 
-	if (flags >> 15 != window->direction || flags & 0x40 || (first >> 16 & 0xffff) != 1)
+	if (shown >= 4 &&
+	    (flags >> 15 != window->direction || flags & 0x40 || (opcode != 0 && opcode != 4 && opcode != 5)))
 		return 0;
-	if (opcode != 0 && opcode != 4 && opcode != 5)
+	if (shown >= 6 && (first >> 16 & 0xffff) != 1)
 		return 0;
+	if (shown <= DNS_HEADER)
+		return L7_UNDECIDED;
 	if (window->direction == L7_REQUEST && opcode != 5 && (answers > 1 || authorities > 1 || additionals > 4))
 		return 0;
 	return (second >> 24 & 0xff) <= 63 ? 80 : 0;
@@ -136,18 +140,19 @@ L7_INLINE int dns_looks(struct l7_window *window, __u32 at)
 
 L7_INLINE int dns_confidence(struct l7_window *window)
 {
-	return window->end - window->start <= DNS_HEADER ? 0 : dns_looks(window, window->start);
+	int confidence = dns_looks(window, window->start, window->end - window->start);
+
+	return confidence == L7_UNDECIDED ? 0 : confidence; /* a datagram is whole */
 }
 
 L7_INLINE int dns_tcp_confidence(struct l7_window *window)
 {
 	__u32 length = l7_byte(window, window->start) << 8 | l7_byte(window, window->start + 1);
+	__u32 shown = window->end - window->start;
 
-	if (window->end - window->start >= 2 && length < DNS_HEADER + 5)
+	if (shown >= 2 && length < DNS_HEADER + 5)
 		return 0;
-	if (window->end - window->start <= 2 + DNS_HEADER)
-		return L7_UNDECIDED;
-	return dns_looks(window, window->start + 2);
+	return shown < 2 ? L7_UNDECIDED : dns_looks(window, window->start + 2, shown - 2);
 }
 
 L7_INLINE int dns_walk(struct l7_config *config, struct l7_window *window, struct l7_state *words,

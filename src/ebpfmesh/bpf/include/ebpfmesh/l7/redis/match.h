@@ -82,14 +82,16 @@ L7_INLINE __u64 redis_asks(struct redis_state *state, const struct redis_half *h
 	switch (half->effect) {
 	case REDIS_SUBSCRIBES:
 	case REDIS_UNSUBSCRIBES:
-		if (state->subscribe) /* only one is kept */
+		if (half->effect == REDIS_SUBSCRIBES)
+			state->flags |= REDIS_SUBSCRIBED;
+		if (state->subscribe) { /* only one is kept */
 			redis_unmatch(state, ordinal - (__u32)((__u32)ordinal - state->subscribe) - 1);
-		else if (arguments < 2) /* it is not known how many messages confirm it */
+			break;
+		}
+		if (arguments < 2) /* it is not known how many messages confirm it */
 			redis_unmatch(state, ordinal);
 		state->subscribe = ordinal;
 		state->confirmations = arguments < 2 ? 1 : arguments - 1;
-		if (half->effect == REDIS_SUBSCRIBES)
-			state->flags |= REDIS_SUBSCRIBED;
 		break;
 	case REDIS_MONITORS:
 		state->monitor = ordinal;
