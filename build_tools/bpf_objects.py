@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -77,11 +78,12 @@ def build(
         name = str(source.relative_to(directory))
         stamp = stamps / (name.replace("/", "-") + ".json")
         if force or not stamping.is_current(stamp, target, key, directory):
+            since = time.time_ns()
             inputs = compile_file(
                 command, name, target, directory=directory, strip=compiler.strip,
                 check=lambda made: check_map_names(made, name),
             )  # fmt: skip
-            stamping.write(stamp, target, key, inputs, directory)
+            stamping.write(stamp, target, key, inputs, directory, since=since)
             report(f"built {name.removesuffix('.c')}.o ({target.stat().st_size:,} bytes, {compiler.version})")
         return target
 

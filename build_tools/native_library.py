@@ -24,6 +24,7 @@ import os
 import platform
 import re
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -121,6 +122,7 @@ def build(
         made, stamp = kept / f"{name}.o", kept / f"{name}.json"
         key = _key(compiler, compile_command(compiler, unit, (), directory))
         if force or not stamping.is_current(stamp, made, key, directory):
+            since = time.time_ns()
             try:
                 inputs = compile_unit(unit, made, compiler=compiler, directory=directory)
             except BuildError as error:
@@ -128,7 +130,7 @@ def build(
                     raise
                 print(f"native_library: LEFT OUT: {error}", file=sys.stderr)
                 return None
-            stamping.write(stamp, made, key, inputs, directory)
+            stamping.write(stamp, made, key, inputs, directory, since=since)
         return made
 
     parts = units(directory)
@@ -137,8 +139,9 @@ def build(
     target, stamp = directory / LIBRARY, kept / "library.json"
     key = _key(compiler, [*compiler.native, *LINK_FLAGS, *map(str, objects)])
     if force or not stamping.is_current(stamp, target, key, directory):
+        since = time.time_ns()
         link(compiler, objects, target)
-        stamping.write(stamp, target, key, objects, directory)
+        stamping.write(stamp, target, key, objects, directory, since=since)
         names = ", ".join(name for unit in parts.values() for name in unit.cores)
         report(f"built {LIBRARY} ({target.stat().st_size:,} bytes, {compiler.version}: {names})")
     return target

@@ -27,8 +27,17 @@ def is_current(stamp: Path, target: Path, key: str, directory: Path) -> bool:
         return False
 
 
-def write(stamp: Path, target: Path, key: str, inputs: Sequence[Path], directory: Path) -> None:
-    """Record what ``target`` was built from; paths below ``directory`` are kept relative to it."""
+def write(
+    stamp: Path, target: Path, key: str, inputs: Sequence[Path], directory: Path, *, since: int
+) -> None:
+    """Record what ``target`` was built from; paths below ``directory`` are kept relative to it.
+
+    Nothing is recorded if an input changed after ``since``, nanoseconds of the epoch at which the compiler was started:
+    it may have read the old text, and the next build has to decide again.
+    """
+    if any(path.stat().st_mtime_ns >= since for path in inputs):
+        stamp.unlink(missing_ok=True)
+        return
     names = [str(path.relative_to(directory) if path.is_relative_to(directory) else path) for path in inputs]
     record = {
         "key": key,

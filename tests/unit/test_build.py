@@ -19,6 +19,7 @@ import bpf_objects
 import native_library
 import packaging.tags
 import pytest
+import stamps
 
 ROOT = Path(__file__).parents[2]
 
@@ -352,3 +353,15 @@ def test_building_again_costs_little(tmp_path: Path) -> None:
     start = time.monotonic()
     built(directory)
     assert time.monotonic() - start < 10  # a build takes longer; what it takes here depends on who else runs
+
+
+def test_a_source_that_changes_while_it_is_compiled_is_built_again(tmp_path: Path) -> None:
+    source, target, stamp = tmp_path / "one.c", tmp_path / "one.o", tmp_path / "one.json"
+    since = time.time_ns()
+    source.write_text("new")  # the compiler may have read what was there before
+    target.write_text("old, compiled")
+    os.utime(source, ns=(since, since))
+    stamps.write(stamp, target, "key", [source], tmp_path, since=since)
+    assert not stamps.is_current(stamp, target, "key", tmp_path)
+    stamps.write(stamp, target, "key", [source], tmp_path, since=since + 1)
+    assert stamps.is_current(stamp, target, "key", tmp_path)
