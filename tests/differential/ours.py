@@ -17,6 +17,7 @@ class Reader:
     """One connection of a protocol of HTTP, and what was read on it; ``engine`` is another than the native library."""
 
     def __init__(self, protocol: str, config: l7.Config = EVERYTHING, engine: Any = None) -> None:
+        self.engine = engine
         self.connection = l7.parser(protocol).connection(config, engine=engine)
         self.events: list[l7.Event] = []
         self._messages: tuple[dict[Any, Message], dict[Any, Message]] = ({}, {})
@@ -69,7 +70,7 @@ class Reader:
             case l7.Data() if event.stream in messages and not self._switched[direction]:
                 message = messages[event.stream]
                 messages[event.stream] = message._replace(body=message.body + event.data)
-            case l7.End():
+            case l7.End() if event.stream in messages:
                 messages[event.stream] = messages[event.stream]._replace(complete=True)
             case l7.Tunnel():
                 self._switched[direction] = True

@@ -27,8 +27,9 @@ def decode(request: pytest.FixtureRequest) -> Iterator[Decode]:
                 from ebpfmesh import harness
 
                 engines[protocol] = loaded.enter_context(harness.load(protocol))
-            limit = 4096 if request.param == "kernel" else 65536
-            reader = Reader(protocol, l7.Config(all_headers=True, text_limit=limit), engines.get(protocol))
+            room = 4096 if request.param == "kernel" else 65536
+            config = l7.Config(all_headers=True, text_limit=room, block_limit=room, head_limit=1 << 20)
+            reader = Reader(protocol, config, engines.get(protocol))
             for direction, data in recording.pieces:
                 reader.feed(direction, data)
             return reader
