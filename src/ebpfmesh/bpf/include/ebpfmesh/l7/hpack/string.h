@@ -70,8 +70,11 @@ L7_INLINE long hpack_long_symbol(struct hpack_bits *bits, __u64 word, __u32 out)
 	for (__u32 longer = 1; longer < HPACK_LONG_LENGTHS; longer++) {
 		__u64 below = (__u64)code - hpack_long_code[longer].first;
 
-		HPACK_OPAQUE(below); /* no branches: the verifier would follow each */
-		row += 1 - (below >> 63);
+		/* opaque before and behind the shift: of a comparison a compiler makes branches, and the verifier follows all */
+		HPACK_OPAQUE(below);
+		below >>= 63;
+		HPACK_OPAQUE(below);
+		row += 1 - below;
 	}
 	row = L7_INDEX(row, 16);
 	length = hpack_long_code[row].length;
