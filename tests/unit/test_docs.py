@@ -63,6 +63,8 @@ def test_code_is_that_of_a_file_that_tests_run(block: Block) -> None:
 def test_a_configuration_is_accepted(block: Block) -> None:
     if (wanted := snippet(block.origin)) is not None:
         assert block.text == wanted, REMEDY
+    if "[build-system]" in block.text:
+        return  # of a package: test_tutorial.py installs it
     assert problems(toml.loads(block.text)) == []
 
 
@@ -85,7 +87,7 @@ def parsed(command: str) -> argparse.Namespace:
 
 
 OTHERS = {"sudo", "sh", "curl", "mkdir", "rmdir", "echo", "sed", "kill", "python3", "git", "cd", "head", "make",
-          "/opt/ebpfmesh/bin/pip", "/opt/ebpfmesh/bin/ebpfmesh", "ebpfmesh"}  # fmt: skip
+          "printf", "pip", "/opt/ebpfmesh/bin/pip", "/opt/ebpfmesh/bin/ebpfmesh", "ebpfmesh"}  # fmt: skip
 
 
 @each("console")
