@@ -57,7 +57,11 @@ def _plain(event: Any) -> tuple[object, ...]:
         )
     if kind == "End":
         return "end", *place
-    return kind, *place, int(event.code)
+    return (
+        kind,
+        int(event.direction),
+        int(event.code),
+    )  # a step of Python's has no place within what it is shown
 
 
 def _outcome(
