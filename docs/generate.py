@@ -16,13 +16,22 @@ PAGE = Path(__file__).with_name("kernel-support.md")
 ROOT = PAGE.parents[1]
 
 _SNIPPET = re.compile(r"(^<!-- (snippet: [^\n]*) -->\n```\w*\n).*?(^```$)", re.DOTALL | re.MULTILINE)
-_REGION = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_REGION = re.compile(r"(<!-- generated: (\w+)((?: \w+)*) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def render(text: str) -> str:
     """The page with each generated region made anew; everything else as it is."""
     made = {"connect": connect, "hooks": hooks, "features": features, "numbers": numbers}
-    return _REGION.sub(lambda match: f"{match[1]}{made[match[2]]()}{match[3]}", text)
+
+    def again(match: re.Match[str]) -> str:
+        name, arguments = match[2], match[3].split()
+        if name in made:
+            return f"{match[1]}{made[name]()}{match[4]}"
+        import parser_tables
+
+        return f"{match[1]}{_table(*parser_tables.table(name, arguments))}{match[4]}"
+
+    return _REGION.sub(again, text)
 
 
 def with_snippets(text: str) -> str:

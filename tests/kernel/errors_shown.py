@@ -5,13 +5,19 @@ from __future__ import annotations
 import ctypes
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from ebpfmesh import Config, Mesh, Service, errors, hooks, maps, objects
+from ebpfmesh import Config, Mesh, Service, errors, get_include, harness, hooks, l7, maps, objects
+from ebpfmesh.bpf.compiler import NATIVE_FLAGS, BuildError, find_compiler
 from ebpfmesh.hooks import Anchor
+from ebpfmesh.l7 import native
+from ebpfmesh.l7.build import build_parser
+from ebpfmesh.l7.registry import Registry
 from ebpfmesh.layout import U32, U64
 from ebpfmesh.ownership import PinDirectory
 from ebpfmesh.policy import toml
@@ -212,12 +218,85 @@ def _root(_: Place) -> None:
     check(Config("shop", cgroup="/"))
 
 
+def _parse(_: Place) -> None:
+    connection = l7.parser("http1").connection()
+    head = b"POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n"
+    connection.feed(l7.REQUEST, head)
+
+
+class _Lines(l7.PythonParser):
+    """A parser that does not do what its vector says: it forgets the end of the line."""
+
+    name = "lines"
+    vectors = (l7.Vector("a line", [(l7.REQUEST, b"one\n")], [l7.End(l7.REQUEST, 4, 0)]),)
+
+    def parse(self, direction: l7.Direction, data: bytes, end: bool) -> l7.Step:
+        del direction, end
+        return l7.Pass(data.index(b"\n") or 1, ends=True) if b"\n" in data else l7.More()
+
+
+def _vector(_: Place) -> None:
+    l7.run_vectors(_Lines())
+
+
+def _package(place: Place) -> None:
+    """A package that offers a parser whose module is not there."""
+    described = place.directory / "mine-1.0.dist-info"
+    described.mkdir()
+    (described / "METADATA").write_text("Metadata-Version: 2.1\nName: mine\nVersion: 1.0\n")
+    (described / "entry_points.txt").write_text("[ebpfmesh.parsers]\nmine = mine_parser:Mine\n")
+    sys.path.append(str(place.directory))
+    try:
+        Registry().parser("mine")
+    finally:
+        sys.path.remove(str(place.directory))
+
+
+def _unknown_parser(_: Place) -> None:
+    l7.parser("smtp")
+
+
+def _leniency(_: Place) -> None:
+    l7.parser("dns").connection(l7.Config(leniencies=frozenset({"lax"})))
+
+
+def _no_core(place: Place) -> None:
+    text = place.directory / "mine.h"
+    text.write_text("#include <ebpfmesh/parser.h>\n")
+    build_parser(text, output=place.directory)
+
+
+def _another_core(place: Place) -> None:
+    text = place.directory / "mine.c"
+    text.write_text(
+        "#include <ebpfmesh/parser.h>\n"
+        '__attribute__((visibility("default"))) const struct l7_core l7_core_mine = { .size = sizeof(struct l7_core), .window_size = 2048 };\n'
+    )
+    library = place.directory / "mine.so"
+    compiler = find_compiler()
+    flags = [*NATIVE_FLAGS, f"-I{get_include()}", "-shared"]
+    subprocess.run([*compiler.native, *flags, "-o", library, text], check=True, capture_output=True)
+    native.load(library, "mine")
+
+
+def _no_object(_: Place) -> None:
+    harness.load("smtp")
+
+
 MAKERS: dict[str, tuple[type[errors.EbpfMeshError], Callable[[Place], None]]] = {
     "ConfigError, an unknown field": (errors.ConfigError, _configuration),
     "ConfigError, an address": (errors.ConfigError, _address),
     "ConfigError, families": (errors.ConfigError, _family),
     "ConfigError, a cgroup that is gone": (errors.ConfigError, _gone),
     "ConfigError, the root cgroup": (errors.ConfigError, _root),
+    "ConfigError, a parser": (errors.ConfigError, _unknown_parser),
+    "ConfigError, a leniency": (errors.ConfigError, _leniency),
+    "ParseError": (errors.ParseError, _parse),
+    "ParserFaultError, a vector": (errors.ParserFaultError, _vector),
+    "ParserFaultError, a package": (errors.ParserFaultError, _package),
+    "BuildError": (BuildError, _no_core),
+    "SpecError, a core": (errors.SpecError, _another_core),
+    "HostError, a core": (errors.HostError, _no_object),
     "SpecError": (errors.SpecError, _spec),
     "HostError": (errors.HostError, _host),
     "CapabilityError": (errors.CapabilityError, _without_capabilities),

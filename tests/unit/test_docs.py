@@ -18,8 +18,9 @@ import pytest
 
 import ebpfmesh
 from documentation import ALL, PAGES, ROOT, Block, alike, anchors, prose, snippet
-from ebpfmesh import errors
+from ebpfmesh import errors, l7
 from ebpfmesh.cli import main as cli
+from ebpfmesh.l7.registry import BUILT_IN
 from ebpfmesh.policy import model, toml
 from ebpfmesh.policy.capacity import Need
 from ebpfmesh.policy.check import problems
@@ -112,7 +113,9 @@ def make_targets() -> set[str]:
 @pytest.mark.parametrize("block", [one for one in ALL if one.origin == "run"], ids=str)
 def test_a_command_that_needs_no_kernel_says_what_the_page_shows(block: Block, tmp_path: Path) -> None:
     for command, shown in block.commands:
-        words = [sys.executable, "-m", "ebpfmesh", "--run-root", str(tmp_path), *shlex.split(command)[1:]]
+        program, *rest = shlex.split(command)
+        ours = ["-m", "ebpfmesh", "--run-root", str(tmp_path)] if program == "ebpfmesh" else []
+        words = [sys.executable, *ours, *rest]
         environment = {"PYTHONPATH": str(ROOT / "src"), "PATH": "/usr/bin"}
         done = subprocess.run(
             words, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -175,10 +178,40 @@ def test_lines_fit_an_editor(page: Path) -> None:
 # --- what is repeated from the code -------------------------------------------------------------------------------------
 
 
-def test_the_tables_of_kernel_support_are_those_of_the_registries() -> None:
-    text = generate.PAGE.read_text()
+@pytest.mark.parametrize(
+    ("page", "tables"), [("kernel-support", 3), ("parsers", 2), ("parser-reference", 19)]
+)
+def test_tables_are_those_of_the_sources(page: str, tables: int) -> None:
+    text = (DOCS / f"{page}.md").read_text()
     assert generate.render(text) == text, REMEDY
-    assert text.count("<!-- generated: ") == 3
+    assert text.count("<!-- generated: ") == tables
+
+
+def test_every_event_of_a_built_in_parser_is_in_the_reference() -> None:
+    documented = {row[0].strip("`") for row in rows((DOCS / "parser-reference.md").read_text(), "event")}
+    for name in BUILT_IN:
+        parser = l7.parser(name)
+        assert isinstance(parser, l7.CoreParser)
+        told = {kind.event.__name__ for kind in parser.kinds.values() if kind.event is not None}
+        assert told <= documented, REMEDY
+
+
+def test_every_leniency_is_in_the_pages() -> None:
+    text = (DOCS / "parsers.md").read_text() + (DOCS / "http1-conformance.md").read_text()
+    for name in BUILT_IN:
+        for leniency in l7.parser(name).leniencies:
+            assert f"`{leniency}`" in text, leniency
+
+
+def test_the_limits_in_the_pages_are_those_of_the_sources() -> None:
+    cores = ROOT / "src/ebpfmesh/bpf/include/ebpfmesh/l7"
+    said = " ".join(limit for _, limit, _ in rows((DOCS / "parsers.md").read_text(), "what"))
+    for header, name in (
+        ("http2/frame.h", "HTTP2_STREAMS"), ("http2/frame.h", "HTTP2_CONTINUATIONS"),
+        ("http1/state.h", "HTTP1_OUTSTANDING"), ("redis.h", "REDIS_DEPTH"),
+    ):  # fmt: skip
+        [number] = re.findall(rf"^#define {name} (\d+)", (cores / header).read_text(), re.M)
+        assert re.search(rf"\b{number}\b", said), name
 
 
 SECTIONS: dict[str, tuple[type[msgspec.Struct], tuple[str | int, ...]]] = {
@@ -296,7 +329,8 @@ def test_every_error_is_explained_and_shown() -> None:
         if isinstance(value, type) and issubclass(value, errors.EbpfMeshError)
     } - {"EbpfMeshError", "KernelError"}  # bases that are not raised by themselves, or hardly
     assert set(re.findall(r"^### (\w+Error)$", text, flags=re.M)) == classes
-    assert set(re.findall(r"<!-- error: (\w+)", text)) == classes
+    of_the_compiler = {"BuildError"}
+    assert set(re.findall(r"<!-- error: (\w+)", text)) == classes | of_the_compiler
 
 
 def test_every_column_of_status_is_explained() -> None:
