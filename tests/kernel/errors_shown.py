@@ -270,7 +270,8 @@ def _another_core(place: Place) -> None:
     text = place.directory / "mine.c"
     text.write_text(
         "#include <ebpfmesh/parser.h>\n"
-        '__attribute__((visibility("default"))) const struct l7_core l7_core_mine = { .size = sizeof(struct l7_core), .window_size = 2048 };\n'
+        '__attribute__((visibility("default"))) const struct l7_core l7_core_mine = {\n'
+        "\t.size = sizeof(struct l7_core), .window_size = 2048,\n};\n"
     )
     library = place.directory / "mine.so"
     compiler = find_compiler()

@@ -88,7 +88,8 @@ def parsed(command: str) -> argparse.Namespace:
 
 
 OTHERS = {"sudo", "sh", "curl", "mkdir", "rmdir", "echo", "sed", "kill", "python3", "git", "cd", "head", "make",
-          "printf", "pip", "/opt/ebpfmesh/bin/pip", "/opt/ebpfmesh/bin/ebpfmesh", "ebpfmesh"}  # fmt: skip
+          "printf", "pip", ".venv/bin/python", "tests/fuzz/run",
+          "/opt/ebpfmesh/bin/pip", "/opt/ebpfmesh/bin/ebpfmesh", "ebpfmesh"}  # fmt: skip
 
 
 @each("console")
