@@ -178,15 +178,23 @@ def test_doubtful_fields_are_named() -> None:
         assert (head.repeated, head.truncated) == (("name",), ("text", "x-a")), times
 
 
-def test_all_headers_are_listed_behind_the_fields() -> None:
-    listed = b"\1\0\2\0xab" + b"\0\0\0\0" + b"\2\0\0\0yy"
-    told = record(1, {0: b"GET", 3: b"/"})
-    text = b"GET/" + listed
-    told = told[: EVENT.size + 16] + text
+@pytest.mark.parametrize("times", [1, 20])  # by the loop, by the compiled function
+@pytest.mark.parametrize("fields", [{0: b"GET", 3: b"/"}, {0: b"GET"}, {3: b"\xe9"}, {}])
+@pytest.mark.parametrize(("listed", "found"), [
+    (b"\1\0\2\0xab" + b"\0\0\0\0" + b"\2\0\0\0yy", (("x", "ab"), ("", ""), ("yy", ""))),
+    (b"\1\0\1\0\xff\xfe", (("\xff", "\xfe"),)),
+    (b"\1\0\2\0xab" + b"\1\0\2\0x", (("x", "ab"),)),
+    (b"", ()),
+])  # fmt: skip
+def test_all_headers_are_listed_behind_the_fields(fields: Any, listed: bytes, found: Any, times: int) -> None:
+    told = record(1, fields)
+    text = b"".join(fields.values()) + listed
+    told = told[: EVENT.size + 8 * len(fields)] + text
     told = len(told).to_bytes(4, "little") + told[4:60] + len(text).to_bytes(4, "little") + told[64:]
-    [head] = events(told, all_headers=True)
+    [head] = events(told, times, all_headers=True)
     assert isinstance(head, Head)
-    assert head.headers == (("x", "ab"), ("", ""), ("yy", ""))
+    assert head.headers == found
+    assert head.text == (fields[3].decode("latin-1") if 3 in fields else None)
 
 
 @pytest.mark.parametrize(("text", "found"), [

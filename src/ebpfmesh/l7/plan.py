@@ -26,7 +26,7 @@ Maker = Callable[[Direction, int, bytes, int, int, Callable[[Event], None]], boo
 PLANS = 256
 """Compiled functions a parser keeps. A peer that sends every combination of headers does not make it more."""
 _OFTEN = 8  # compiling takes as long as a hundred loops
-_HEADER = struct.Struct("<HH")
+_lengths = struct.Struct("<HH").unpack_from
 _NUMBERS = "12xQQQQ16x"  # of struct l7_event from kind on: position, count, head, stream
 _VALUES = EVENT.size - 4  # where its values begin, from kind on
 
@@ -147,8 +147,6 @@ class Plans:
         """Compiles what is seen often, as long as there is room."""
         if len(self.compiled) >= PLANS or raw.repeated or raw.truncated or raw.op != Op.PASS:
             return
-        if self._all_headers and kind.headers_behind is not None:
-            return
         if len(self._seen) > 4 * PLANS:
             self._seen.clear()
         seen = self._seen[key] = self._seen.get(key, 0) + 1
@@ -184,6 +182,8 @@ class Plans:
                 given[field.attribute] = value
         if registered:
             given["registered"] = "{" + ", ".join(registered) + "}"
+        if self._all_headers and kind.headers_behind is not None:
+            given["headers"] = code.headers([number for number in kind.headers_behind if number in told])
         code.lines.append(f"append(event({_arguments(kind.event, given, code.names)}))")
         code.lines += _AFTER.get(flags, ["return True"])
         return code.compiled(kind.event, format, targets, 8 * present.bit_count())
@@ -220,6 +220,12 @@ class _Code:
             return f"raw[v{number}:v{number} + n{number}]"
         self.text = True
         return f"text[v{number}:v{number} + n{number}]"
+
+    def headers(self, behind: list[int]) -> str:
+        self.names["pairs"] = _pairs
+        self.text = True
+        ends = ", ".join(f"v{number} + n{number}" for number in behind)
+        return f"pairs(raw, text, max(0, {ends}))" if ends else "pairs(raw, text, 0)"
 
     def compiled(self, event: type[Event], format: str, targets: list[str], values: int) -> Maker:
         targets = ["position", "count", "head", "stream", *targets]
@@ -273,15 +279,21 @@ def _end(value: int | None) -> int:
 
 def header_list(text: Bytes, at: int) -> tuple[Header, ...]:
     """The headers in a text that lists them from ``at`` on: lengths, name, value, one after the other."""
-    found = []
-    while at + _HEADER.size <= len(text):
-        name, value = _HEADER.unpack_from(text, at)
-        at += _HEADER.size
-        if at + name + value > len(text):
+    raw = bytes(text)
+    return _pairs(raw, raw.decode("latin-1"), at)
+
+
+def _pairs(raw: bytes, text: str, at: int) -> tuple[Header, ...]:
+    """Of the same bytes as ``raw`` and as ``text``, which are decoded once and not pair by pair."""
+    found, begin, end = [], at + 4, len(raw)
+    while begin <= end:
+        name, value = _lengths(raw, begin - 4)
+        name += begin
+        value += name
+        if value > end:
             break
-        pair = bytes(text[at : at + name + value]).decode("latin-1")
-        found.append((pair[:name], pair[name:]))
-        at += name + value
+        found.append((text[begin:name], text[name:value]))
+        begin = value + 4
     return tuple(found)
 
 
