@@ -33,6 +33,7 @@ def versions() -> dict[str, str]:
         "python": platform.python_version(),
         "ebpfmesh": _package("ebpfmesh"),
         "libbpf": _libbpf(),
+        "compiler": _compiler(),
         "nginx": _printed(["nginx", "-v"], "nginx/"),
         "wrk": _printed(["wrk", "-v"], "wrk "),
         "haproxy": _printed(["haproxy", "-v"], "version "),
@@ -74,6 +75,16 @@ def _libbpf() -> str:
     try:
         return ".".join(map(str, libbpf.version()))
     except HostError:
+        return "absent"
+
+
+def _compiler() -> str:
+    """What built the objects and the native library, as far as they were built here."""
+    from ebpfmesh.bpf.compiler import BuildError, find_compiler
+
+    try:
+        return find_compiler().version
+    except BuildError:
         return "absent"
 
 
