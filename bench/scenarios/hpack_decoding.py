@@ -62,9 +62,9 @@ def measure(settings: Settings) -> Result:
         "others_to_ebpfmesh": {name: Spread.of(times[name]).json(2) for name in (NGHTTP2, PYPI)},
     }
     method = (
-        f"{rounds} rounds. Each decodes all connections by both C libraries in turn, {times_each} times, of which the fastest "
-        "counts, processor time, in one process (bench/native/hpack_bench.c, compiled as the native library is; nghttp2 "
-        "is the distribution's): a decoder per connection, all blocks in order, "
+        f"{rounds} rounds. Each decodes all connections by both C libraries in turn, {times_each} times, of which the "
+        "fastest counts, processor time, in one process (bench/native/hpack_bench.c, compiled as the native library is; "
+        "nghttp2 is the distribution's): a decoder per connection, all blocks in order, "
         "and of every field name and value are given to the same function; then once by hpack.Decoder with raw=True. "
         "The figure of a comparison is the median of the rounds' ratios."
     )
