@@ -15,6 +15,7 @@ from ebpfmesh.l7 import http2
 from ebpfmesh.l7.contract import Config, RawEvent
 from ebpfmesh.l7.events import Event
 from ebpfmesh.l7.http import Header, Request, Response, Trailers
+from ebpfmesh.l7.http2_order import FrameOrder
 from ebpfmesh.l7.parser import CoreParser
 from ebpfmesh.l7.plan import Kind, Number, Plans
 
@@ -145,7 +146,6 @@ class Grpc(CoreParser):
     name = core_name = "grpc"
     ports = (50051,)
     prefix = http2.Http2.prefix
-    ahead = http2.Http2.ahead
     codes = http2.Code
     leniencies = http2.Http2.leniencies
     kinds = {  # noqa: RUF012
@@ -155,6 +155,10 @@ class Grpc(CoreParser):
 
     def __init__(self) -> None:
         self._http = http2.Http2()
+
+    def order(self, config: Config) -> FrameOrder:
+        """As in HTTP/2."""
+        return self._http.order(config)
 
     @property
     def vectors(self) -> Sequence[Vector]:  # type: ignore[override]

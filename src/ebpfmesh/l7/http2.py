@@ -32,6 +32,7 @@ from ebpfmesh.l7.http import (
     Response,
     Trailers,
 )
+from ebpfmesh.l7.http2_order import FrameOrder
 from ebpfmesh.l7.parser import CoreParser
 from ebpfmesh.l7.plan import Kind, Number
 
@@ -258,10 +259,13 @@ class Http2(CoreParser):
     name = core_name = "http2"
     ports = (80, 8080)
     prefix = len(PREFACE)
-    ahead = 100  # fewer than STREAMS
     codes = Code
     leniencies = {"upgraded": 1}  # noqa: RUF012
     kinds = KINDS
+
+    def order(self, config: Config) -> FrameOrder:
+        """By streams and acknowledgements: many requests at a time may be unanswered, in any order."""
+        return FrameOrder(upgraded="upgraded" in config.leniencies)
 
     @property
     def vectors(self) -> Sequence[Vector]:  # type: ignore[override]

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ebpfmesh.l7.connection import Connection
     from ebpfmesh.l7.events import Event
     from ebpfmesh.l7.native import Core
+    from ebpfmesh.l7.recording import Order
     from ebpfmesh.l7.vectors import Vector
 
 Transport = Literal["tcp", "udp"]
@@ -65,6 +66,11 @@ class Parser(ABC):
         ``engine`` runs the core elsewhere than in the native library: a loaded BPF object.
         Errors: ConfigError for a leniency that there is not, or an engine where none can be.
         """
+
+    def order(self, config: Config) -> Order | None:
+        """How two recordings of a connection take turns, where the bytes tell more of it than `ahead`."""
+        del config
+        return None
 
     def reason(self, code: int) -> str:
         """The name of a code, lower case."""
