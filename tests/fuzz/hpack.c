@@ -98,6 +98,7 @@ static int decodes(struct l7_config *config, struct hpack_table *table, struct h
 	HOLDS(record->used <= (config->text_limit ? config->text_limit : 4096));
 	HOLDS(block->at <= block->length);
 	fuzz_table_holds(table);
+	HOLDS(table->owed || table->maximum <= table->limit);
 	if (inflater && !hpack_escalates((__u32)code))
 		HOLDS(nghttp2_reads(inflater, block, record, code) == !code);
 	return !code;
