@@ -169,6 +169,7 @@ L7_INLINE __u64 redis_length(const struct redis_walk *walk)
 #include "redis/match.h"
 #include "redis/keep.h"
 #include "redis/inline.h"
+#include "redis/words.h"
 #include "redis/scan.h"
 
 L7_INLINE int redis_is_letter(__u8 byte)
