@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import array
+import copy
 import gc
 import os
+import pickle
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -224,6 +226,14 @@ def test_a_connection_in_the_place_of_another_remembers_nothing_of_it(core: nati
         assert (fresh.op(REQUEST), fresh.op(RESPONSE)) == (Op.MORE, Op.MORE)
         (count,), (config,) = fresh.feed(REQUEST, b"n"), fresh.feed(RESPONSE, b"c")
         assert (count.number(0), config.number(2)) == (1, 0)
+
+
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_a_connection_is_not_copied(
+    connection: native.NativeConnection, duplicate: Callable[[object], object]
+) -> None:
+    with pytest.raises(TypeError, match="neither copied nor pickled"):
+        duplicate(connection)
 
 
 def test_a_connection_costs_what_its_messages_need(core: native.Core) -> None:

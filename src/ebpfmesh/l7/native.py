@@ -123,6 +123,10 @@ class NativeConnection:
         if hasattr(self, "_connection"):  # there was memory for it
             self.core._close(self._connection)
 
+    def __reduce__(self) -> Any:
+        # a copy would share the memory, and give it back a second time: to two connections that come later
+        raise TypeError("a connection can be neither copied nor pickled")
+
     def feed(self, direction: int, data: Bytes, *, end: bool = False) -> list[RawEvent]:
         """Give it the next bytes of a direction, and with ``end`` its end; what the core tells, in order.
 
