@@ -52,9 +52,17 @@ def comparison(axes: Any, data: dict[str, Any]) -> None:
 
 
 def bars(
-    axes: Any, spreads: dict[str, dict[str, float]], label: str, notes: dict[str, str] | None = None
+    axes: Any,
+    spreads: dict[str, dict[str, float]],
+    label: str,
+    notes: dict[str, str] | None = None,
+    *,
+    logarithmic: bool = False,
 ) -> None:
-    """A bar to each median, a line from the first to the third quartile, the number and a note to the right of it."""
+    """A bar to each median, a line from the first to the third quartile, the number and a note to the right of it.
+
+    ``logarithmic``: for values of different orders; and the label says it.
+    """
     names = list(spreads)
     positions = range(len(names))
     medians = [spreads[name]["median"] for name in names]
@@ -68,11 +76,16 @@ def bars(
     for position, name in zip(positions, names, strict=True):
         note = f"  {notes[name]}" if notes and name in notes else ""
         end = max(spreads[name]["median"], spreads[name]["quartile3"])
-        axes.text(end + 0.015 * widest, position, f"{_number(spreads[name]['median'])}{note}", va="center")
+        place = end * 1.08 if logarithmic else end + 0.015 * widest
+        axes.text(place, position, f"{_number(spreads[name]['median'])}{note}", va="center")
     axes.set_yticks(positions, names)
     axes.invert_yaxis()
-    axes.set_xlim(0, widest * (1.45 if notes else 1.18))
-    axes.set_xlabel(label)
+    if logarithmic:
+        axes.set_xscale("log")
+        axes.set_xlim(min(medians) / 3, widest * 3)
+    else:
+        axes.set_xlim(0, widest * (1.45 if notes else 1.18))
+    axes.set_xlabel(f"{label}, logarithmic" if logarithmic else label)
 
 
 def groups(axes: Any, spreads: dict[str, dict[str, dict[str, float]]], label: str) -> None:

@@ -118,8 +118,7 @@ def _compare(recording: Recording) -> None:
 
 
 def _draw(axes: Any, data: dict[str, Any]) -> None:
-    plots.bars(axes, data["ns_per_request"], "nanoseconds a request, logarithmic (lower is better)")
-    axes.set_xscale("log")
+    plots.bars(axes, data["ns_per_request"], "nanoseconds a request (lower is better)", logarithmic=True)
 
 
 SCENARIO = Scenario("http2_python", "HTTP/2 in Python: a request", measure, _draw)
