@@ -224,6 +224,11 @@ VECTORS = (
         [*_reply(4, 1, Type.INTEGER, 4), Undecodable(RESPONSE, 5, Code.STREAMED, "streamed")],
     ),
     Vector(
+        "seventeen levels are too many",
+        [(RESPONSE, b"*1\r\n" * 17)],
+        [Undecodable(RESPONSE, 68, Code.TOO_DEEP, "too_deep")],
+    ),
+    Vector(
         "midstream is not guessed",
         [(REQUEST, b"PING\r\n")],
         [Undecodable(REQUEST, 0, SharedCode.NOT_FROM_START, "not_from_start")],

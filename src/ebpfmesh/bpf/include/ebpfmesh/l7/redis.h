@@ -6,8 +6,8 @@
  * that is skipped are not looked at; redis-server does not look at them either (processMultibulkBuffer() in networking.c).
  *
  * record.stream counts the commands, from 1, and a reply bears the number of its command; 0 is a message that answers none, or
- * of which that cannot be known: after CLIENT REPLY, and where SUBSCRIBE and its kin are sent before the one before is
- * answered. */
+ * of which that cannot be known: after CLIENT REPLY, after UNSUBSCRIBE without arguments, and from where SUBSCRIBE or its kin is
+ * sent while another is not yet answered. */
 #ifndef EBPFMESH_L7_REDIS_H
 #define EBPFMESH_L7_REDIS_H
 
