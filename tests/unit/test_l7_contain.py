@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -13,7 +14,7 @@ from tally import Message, Tally, build
 from ebpfmesh import l7
 from ebpfmesh.errors import ParseError
 from ebpfmesh.l7 import REQUEST, RESPONSE, Code, End, Undecodable
-from ebpfmesh.l7.contain import FORGIVEN_AFTER, Limits, Watch, words
+from ebpfmesh.l7.contain import FORGIVEN_AFTER, Limits, Watch, spent, words
 
 
 class Odd(l7.PythonParser):
@@ -309,3 +310,10 @@ def test_many_small_messages_at_once_cost_what_they_cost_one_by_one() -> None:
     assert len(connection.feed(REQUEST, b"a\n" * 20000)) == 20000
     assert max(shown for shown, _ in Seen.shown) == 4096  # not all that is left, each time
     assert sys.getsizeof(connection._held[REQUEST].data[connection._held[REQUEST].at :]) < 100
+
+
+def test_waiting_counts_a_tenth_of_working() -> None:
+    before, wall = spent(), time.perf_counter()
+    time.sleep(0.05)
+    waited = time.perf_counter() - wall
+    assert waited / 10 <= spent() - before < waited
