@@ -100,21 +100,28 @@ LOCAL = (("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_pool", 1), (
 
 
 @contextmanager
+def serving(service: Service) -> Iterator[int]:
+    """A server of the service; its port."""
+    with ThreadPoolExecutor(8) as pool:
+        server = grpc.server(pool, handlers=(service.handler(),), options=LOCAL)
+        port: int = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        try:
+            yield port
+        finally:
+            server.stop(0.5).wait(20)
+
+
+@contextmanager
 def peers() -> Iterator[tuple[Relay, grpc.Channel, Service]]:
     """A server, and a channel to it through a relay."""
     service = Service()
-    pool = ThreadPoolExecutor(8)
-    server = grpc.server(pool, handlers=(service.handler(),), options=LOCAL)
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    try:
-        with Relay(("127.0.0.1", port)) as relay:
-            with grpc.insecure_channel(f"127.0.0.1:{relay.port}", options=LOCAL) as channel:
-                yield relay, channel, service
-            server.stop(0.5).wait(20)
-    finally:
-        server.stop(0)
-        pool.shutdown()
+    with (
+        serving(service) as port,
+        Relay(("127.0.0.1", port)) as relay,
+        grpc.insecure_channel(f"127.0.0.1:{relay.port}", options=LOCAL) as channel,
+    ):
+        yield relay, channel, service
 
 
 class Calls:
