@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import threading
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -64,6 +65,21 @@ def test_the_library_has_one_registry() -> None:
 
 
 # --- registering ------------------------------------------------------------------------------------------------------
+
+
+def test_what_a_parser_does_while_it_loads_holds_up_nobody_else(registry: Registry) -> None:
+    class Slow(PythonTally):
+        """A module that is imported in one thread may be registering what another asks for."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            other = threading.Thread(target=registry.parsers, daemon=True)
+            other.start()
+            other.join(10)
+            self.waited = other.is_alive()
+
+    registry.register(Slow)
+    assert not registry.parser("python-tally").waited  # type: ignore[attr-defined]
 
 
 def test_a_registered_class_is_found_by_its_name(registry: Registry) -> None:

@@ -76,6 +76,8 @@ class _Offer:
         self.name, self.value, self.origin, self.load, self.built_in = name, value, origin, load, built_in
         self.parser: Parser | None = None
         self.failure = ""
+        self.lock = threading.RLock()
+        """Of loading it. Not the registry's: `register` takes that one while another thread imports the module."""
 
 
 ParserClass = TypeVar("ParserClass", bound=type[Parser])
@@ -132,6 +134,7 @@ class Registry:
                     parser=name,
                     remedy="uninstall one, or name it in EBPFMESH_PARSERS_DISABLED",
                 )
+        with offers[0].lock:
             return self._loaded(offers[0])
 
     def names(self) -> list[str]:
