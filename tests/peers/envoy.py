@@ -45,6 +45,7 @@ def envoy(here: Path, upstream: int, *, http2: bool = False) -> Iterator[Envoy]:
     configuration = here / "envoy.json"
     configuration.write_text(json.dumps(_bootstrap(port, upstream, log, http2=http2)))
     command = [found, "-c", str(configuration), "--concurrency", "1", "--disable-hot-restart", "-l", "error"]
+    command += ["--file-flush-interval-msec", "50"]
     with process(command, port, here / "envoy.out"):
         yield Envoy(port, log)
 
