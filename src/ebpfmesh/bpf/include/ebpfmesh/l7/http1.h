@@ -103,7 +103,8 @@ L7_INLINE int http1_core(struct l7_config *config, struct l7_window *window, str
 	__u32 shown = window->end, left;
 	__u8 *end, behind;
 
-	if (state->tunnel) {
+	/* a client completes its request before it speaks the other protocol (RFC 9110 section 7.8), and 101 may come earlier */
+	if (state->tunnel && (window->direction || half->phase == HTTP1_START)) {
 		if (window->start == window->end)
 			return l7_more(record, 0);
 		record->flags = L7_TUNNEL | L7_TO_END;
