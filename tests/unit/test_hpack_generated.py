@@ -119,4 +119,8 @@ def test_spoilt_blocks_are_read_as_nghttp2_reads_them(decoder, data: Any):
 def test_spoilt_blocks_are_read_as_hpack_reads_them(decoder, data: Any):
     blocks = data.draw(spoilt(data.draw(connections(blocks=3, fields=6))))
     ours = by_ours(decoder, blocks)
-    assert ours == by_hpack(blocks)
+    if any(len(block.limits) > 1 for block in blocks) and ours != by_hpack(blocks):
+        # hpack knows the last limit only: the first update must go down to the smallest one (RFC 7541 section 4.2)
+        assert ours == by_nghttp2(blocks)
+    else:
+        assert ours == by_hpack(blocks)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+from hpack.table import HeaderTable
 from http2_wire import (
     CONTINUATION,
     END_HEADERS,
@@ -9,6 +13,7 @@ from http2_wire import (
     GET,
     HEADERS,
     PREFACE,
+    PUSH_PROMISE,
     SETTINGS_ACK,
     WHOLE,
     block,
@@ -186,3 +191,57 @@ def test_a_huffman_coded_head_is_the_same() -> None:
     coded = bytes.fromhex("828684418cf1e3c2e5f23a6ba0ab90f4ff")
     assert read(client(get(1, coded)))[0]["host"] == "www.example.com"
     assert block(*GET).startswith(b"\0\7:method\3GET")
+
+
+# --- what is known of a table's entries --------------------------------------------------------------------------------
+
+
+def told_of(direction: str, coded: bytes) -> list[Any]:
+    config = Config(names=("accept-language", "via", "x"), all_headers=True)
+    opening = headers(1, *GET)
+    if direction == "request":
+        told = read(client(frame(HEADERS, coded, flags=WHOLE, stream=1)), config=config)
+    else:
+        told = read(client(opening), server(frame(HEADERS, coded, flags=WHOLE, stream=1)), config=config)
+    return [{key: value for key, value in event.items() if key != "position"} for event in told]
+
+
+@pytest.mark.parametrize("index", range(1, 62))
+def test_a_name_of_the_static_table_is_what_it_is_as_text(index: int) -> None:
+    name, value = (octets.decode() for octets in HeaderTable.STATIC_TABLE[index - 1])
+    pseudo = name.startswith(":")
+    coded = bytes((index,)) if index < 15 else bytes((15, index - 15))
+    direction = "response" if name == ":status" else "request"
+    head = [header for header in GET if header[0] != name] if direction == "request" else [(":status", "200")]
+    head = [header for header in head if header[0] != name]
+    for given in {value, "7", "trailers", "a b", "\x01", ""}:
+        literal = block(*head, (name, given))
+        indexed = block(*head) + coded + text(given)
+        assert told_of(direction, indexed) == told_of(direction, literal), given
+    if value or not pseudo:
+        whole = block(*head) + bytes((0x80 | index,))
+        assert told_of(direction, whole) == told_of(direction, block(*head, (name, value)))
+
+
+def test_an_entry_is_judged_again_by_where_it_is_used() -> None:
+    """What is no value is refused as it enters a table; what only some heads may not have, each time."""
+    assert error(client(get(1, INDEXED[:3] + b"\x40" + text("x") + text("\n")))) == "field_value"
+    assert error(client(get(1, INDEXED[:3] + b"\x40" + text("X") + text("1")))) == "field_name"
+    # the host of a response means nothing; that of the request which is promised does
+    answer = frame(HEADERS, b"\x88\x40" + text("host") + text("a b"), flags=END_HEADERS, stream=1)
+    promise = frame(PUSH_PROMISE, b"\0\0\0\2" + INDEXED, flags=END_HEADERS, stream=1)
+    assert error(client(headers(1, *GET)), server(answer, promise)) == "field_value"
+    # trailers may say anything of the length; a request has one, and no second
+    opening = frame(HEADERS, INDEXED[:3] + block(("host", "a")), flags=END_HEADERS, stream=1)
+    trailers = frame(HEADERS, b"\x40" + text("content-length") + text("x"), flags=WHOLE, stream=1)
+    assert error(client(opening, trailers, get(3, INDEXED[:3] + b"\x0f\x17" + text("a") + b"\xbe"))) == (
+        "content_length_form"
+    )
+    # pseudo-headers stand in front, once, however they are coded
+    assert error(client(get(1, INSERTING), get(3, INDEXED + b"\xbe"))) == "pseudo_repeated"
+    assert (
+        error(client(get(1, INSERTING), get(3, INDEXED[:3] + block(("x", "1")) + b"\xbe"))) == "pseudo_order"
+    )
+    assert error(client(get(1, INSERTING)), server(frame(HEADERS, b"\x82", flags=WHOLE, stream=1))) == (
+        "pseudo_unknown"
+    )

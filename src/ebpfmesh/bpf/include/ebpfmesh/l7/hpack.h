@@ -26,6 +26,7 @@ struct hpack_walk {
 	HPACK_HEAD *head;
 	struct l7_record *record;
 	__u32 never; /* the field is marked never-indexed */
+	__u32 known; /* name and value came from a table: the hooks have seen them before, or they are the standard's own */
 	__u32 code;
 	__u32 limit; /* of text */
 	__u32 list_limit;
@@ -181,6 +182,7 @@ L7_INLINE long hpack_tell(struct hpack_walk *walk, struct hpack_field *field)
 		return hpack_stop(walk, HPACK_LONG_LIST);
 	if (field->form == HPACK_INSERTED)
 		hpack_insert(walk->table, record, field->at, field->name | field->value << 16, field->tag);
+	walk->known = field->form == HPACK_INDEXED;
 	kept = HPACK_FIELD(walk, field->tag, field->at, field->name, value_at, field->value);
 	if (kept < 0)
 		return hpack_stop(walk, -kept);

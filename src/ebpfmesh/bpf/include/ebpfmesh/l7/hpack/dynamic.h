@@ -81,49 +81,64 @@ struct hpack_transfer {
 	__u32 reserved;
 };
 
+L7_INLINE void hpack_keep_chunk(struct hpack_table *table, const struct l7_record *record, __u32 chunk, __u32 at)
+{
+	__u8 *to = table->ring + L7_INDEX(chunk, HPACK_RING) * HPACK_CHUNK;
+
+	HPACK_UNROLL
+	for (__u32 word = 0; word < HPACK_CHUNK; word += 8)
+		l7_store64(to + word, l7_load64(record->text + at + word));
+}
+
+L7_INLINE void hpack_fetch_chunk(const struct hpack_table *table, struct l7_record *record, __u32 chunk, __u32 at)
+{
+	const __u8 *from = table->ring + L7_INDEX(chunk, HPACK_RING) * HPACK_CHUNK;
+
+	HPACK_UNROLL
+	for (__u32 word = 0; word < HPACK_CHUNK; word += 8)
+		l7_store64(record->text + at + word, l7_load64(from + word));
+}
+
+/* Most entries are of one chunk or two, which need no loop. */
+#define HPACK_USUAL (2 * HPACK_CHUNK)
+
 L7_CALLBACK long hpack_keep_step(__u32 i, void *context)
 {
 	struct hpack_transfer *transfer = context;
-	__u32 chunk = L7_INDEX(transfer->chunk, HPACK_RING) * HPACK_CHUNK;
 	__u32 at = transfer->at;
 
 	(void)i;
-	if (at >= transfer->end || at > L7_TEXT)
+	if (at > L7_TEXT)
 		return 1;
-	HPACK_UNROLL
-	for (__u32 word = 0; word < HPACK_CHUNK; word += 8)
-		l7_store64(transfer->table->ring + chunk + word, l7_load64(transfer->record->text + at + word));
+	hpack_keep_chunk(transfer->table, transfer->record, transfer->chunk, at);
 	transfer->at = at + HPACK_CHUNK;
 	transfer->chunk++;
-	return 0;
+	return transfer->at >= transfer->end;
 }
 
 L7_CALLBACK long hpack_fetch_step(__u32 i, void *context)
 {
 	struct hpack_transfer *transfer = context;
-	__u32 chunk = L7_INDEX(transfer->chunk, HPACK_RING) * HPACK_CHUNK;
 	__u32 at = transfer->at;
 
 	(void)i;
-	if (at >= transfer->end || at > L7_TEXT)
+	if (at > L7_TEXT)
 		return 1;
-	HPACK_UNROLL
-	for (__u32 word = 0; word < HPACK_CHUNK; word += 8)
-		l7_store64(transfer->record->text + at + word, l7_load64(transfer->table->ring + chunk + word));
+	hpack_fetch_chunk(transfer->table, transfer->record, transfer->chunk, at);
 	transfer->at = at + HPACK_CHUNK;
 	transfer->chunk++;
-	return 0;
+	return transfer->at >= transfer->end;
 }
 
 /* A new entry: the name and the value that stand one behind the other in text. One that is larger than the table empties it,
  * and is not an error (RFC 7541 section 4.4). lengths is the name's, and the value's from bit 16 on. */
 L7_GLOBAL int hpack_insert(struct hpack_table *table, struct l7_record *record, __u32 at, __u32 lengths, __u32 tag)
 {
-	struct hpack_transfer transfer = { .table = table, .record = record, .at = at };
+	struct hpack_transfer transfer = { .table = table, .record = record, .at = at + HPACK_USUAL };
 	__u32 name = lengths & 0xffff, value = lengths >> 16;
 	__u32 size = name + value + HPACK_OVERHEAD;
 	struct hpack_entry *entry;
-	__u32 room;
+	__u32 room, chunk;
 
 	if (!table || !record)
 		return L7_BAD_CALL;
@@ -141,12 +156,20 @@ L7_GLOBAL int hpack_insert(struct hpack_table *table, struct l7_record *record, 
 	entry->value = value;
 	entry->tag = tag;
 	transfer.end = at + name + value;
-	transfer.chunk = table->next;
+	transfer.chunk = table->next + 2;
+	chunk = table->next;
 	table->next = L7_INDEX(table->next + hpack_chunks(name + value), HPACK_RING);
 	table->inserted++;
 	table->count++;
 	table->size += size;
-	l7_loop(HPACK_RING, hpack_keep_step, &transfer);
+	if (at > L7_TEXT)
+		return L7_BAD_CALL;
+	if (name + value)
+		hpack_keep_chunk(table, record, chunk, at);
+	if (name + value > HPACK_CHUNK)
+		hpack_keep_chunk(table, record, chunk + 1, at + HPACK_CHUNK);
+	if (name + value > HPACK_USUAL)
+		l7_loop(HPACK_RING, hpack_keep_step, &transfer);
 	return L7_OK;
 }
 
@@ -154,12 +177,16 @@ L7_GLOBAL int hpack_insert(struct hpack_table *table, struct l7_record *record, 
 L7_GLOBAL int hpack_fetch(struct hpack_table *table, struct l7_record *record, __u32 chunk, __u32 at, __u32 length)
 {
 	struct hpack_transfer transfer = {
-		.table = table, .record = record, .at = at, .end = at + length, .chunk = chunk
+		.table = table, .record = record, .at = at + HPACK_USUAL, .end = at + length, .chunk = chunk + 2
 	};
 
-	if (!table || !record)
+	if (!table || !record || at > L7_TEXT)
 		return L7_BAD_CALL;
-	l7_loop(HPACK_RING, hpack_fetch_step, &transfer);
+	hpack_fetch_chunk(table, record, chunk, at);
+	if (length > HPACK_CHUNK)
+		hpack_fetch_chunk(table, record, chunk + 1, at + HPACK_CHUNK);
+	if (length > HPACK_USUAL)
+		l7_loop(HPACK_RING, hpack_fetch_step, &transfer);
 	return L7_OK;
 }
 

@@ -148,18 +148,18 @@ struct hpack_span {
 L7_CALLBACK long hpack_copy_step(__u32 i, void *context)
 {
 	struct hpack_span *span = context;
+	const __u8 *from = span->block->bytes + L7_INDEX(span->from, HPACK_BLOCK);
 	__u32 to = span->to;
 
 	(void)i;
-	if (to >= span->end || to > L7_TEXT)
+	if (to > L7_TEXT)
 		return 1;
 	HPACK_UNROLL
 	for (__u32 word = 0; word < HPACK_COPY; word += 8)
-		l7_store64(span->record->text + to + word,
-			   l7_load64(span->block->bytes + L7_INDEX(span->from, HPACK_BLOCK) + word));
+		l7_store64(span->record->text + to + word, l7_load64(from + word));
 	span->from += HPACK_COPY;
 	span->to = to + HPACK_COPY;
-	return 0;
+	return span->to >= span->end;
 }
 
 /* The string that begins at block->at, into the text from out on, not beyond limit. The result is where it ends in text, or
@@ -208,7 +208,8 @@ L7_GLOBAL __u64 hpack_string(struct hpack_block *block, struct l7_record *record
 
 		if (length > limit - out)
 			return HPACK_FAILED | HPACK_LONG_FIELD;
-		l7_loop(HPACK_BLOCK / HPACK_COPY, hpack_copy_step, &span);
+		if (length)
+			l7_loop(HPACK_BLOCK / HPACK_COPY, hpack_copy_step, &span);
 		out += length;
 	}
 	return out > limit ? HPACK_FAILED | HPACK_LONG_FIELD : out;

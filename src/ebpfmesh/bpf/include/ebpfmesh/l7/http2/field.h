@@ -11,6 +11,8 @@
 enum http2_tag_flag {
 	HTTP2_TAG_PSEUDO = 0x100,
 	HTTP2_TAG_BAD = 0x200, /* no name */
+	HTTP2_TAG_KNOWN =
+		0x400, /* of one use, not of the name: its characters were looked at when it entered a table */
 };
 
 enum http2_head_flag {
@@ -29,17 +31,38 @@ enum http2_head_flag {
 	(HTTP2_BIT(HTTP_METHOD) | HTTP2_BIT(HTTP_TARGET) | HTTP2_BIT(HTTP_HOST) | HTTP2_BIT(HTTP_SCHEME) |             \
 	 HTTP2_BIT(HTTP_PROTOCOL))
 
+/* By index of the static table: 1 + the field that a name is, so that nothing is compared; 0: by its name. */
+static const __u8 http2_static_fields[64] = {
+	[1] = 1 + HTTP_HOST,
+	[2 ... 3] = 1 + HTTP_METHOD,
+	[4 ... 5] = 1 + HTTP_TARGET,
+	[6 ... 7] = 1 + HTTP_SCHEME,
+	[8 ... 14] = 1 + HTTP_STATUS,
+	[23] = 1 + HTTP_AUTHORIZATION,
+	[28] = 1 + HTTP_CONTENT_LENGTH,
+	[31] = 1 + HTTP_CONTENT_TYPE,
+	[35] = 1 + HTTP_EXPECT,
+	[38] = 1 + HTTP_HOST,
+	[57] = 1 + HTTP_FRAMING,
+	[58] = 1 + HTTP_USER_AGENT,
+};
+
+#define HTTP2_STATIC_PSEUDO 14 /* up to here the static table's names are pseudo-headers */
+
 /* A name's tag. Index is that of the static table, or 0. */
 L7_INLINE __u32 http2_tag(struct l7_config *config, struct l7_record *record, __u32 index, __u32 at, __u32 length)
 {
-	__u32 pseudo = length && http2_text_byte(record, at) == ':';
-	__u32 tag = http_field_of_name(config, record, at, length) & 255;
+	__u32 field = http2_static_fields[L7_INDEX(index, 64)];
+	__u32 pseudo, tag;
 
-	if (pseudo)
-		tag |= HTTP2_TAG_PSEUDO;
-	if (!index && !http2_is_token(record, at + pseudo, length - pseudo, HTTP2_NAME))
+	if (field)
+		return (field - 1) | (index <= HTTP2_STATIC_PSEUDO ? HTTP2_TAG_PSEUDO : 0);
+	pseudo = length && http2_text_byte(record, at) == ':';
+	tag = http_field_of_name(config, record, at, length) & 255;
+	if (!index && (tag == HTTP_OTHER || (tag >= HTTP_REGISTERED && tag < HTTP_REGISTERED + L7_NAMES)) &&
+	    !http2_is_token(record, at + pseudo, length - pseudo, HTTP2_NAME))
 		tag |= HTTP2_TAG_BAD;
-	return tag;
+	return pseudo ? tag | HTTP2_TAG_PSEUDO : tag;
 }
 
 /* A field of the record is this text. The first one stays. */
@@ -74,7 +97,7 @@ L7_INLINE int http2_method(struct http2_head *head, struct l7_record *record)
 {
 	__u64 word = http_low_bytes(http2_text_word(record, head->value_at), head->value_length);
 
-	if (!http2_is_token(record, head->value_at, head->value_length, HTTP2_TOKEN))
+	if (!(head->tag & HTTP2_TAG_KNOWN) && !http2_is_token(record, head->value_at, head->value_length, HTTP2_TOKEN))
 		return -HTTP2_FIELD_VALUE;
 	if (head->value_length == 4 && word == HTTP_WORD("HEAD\0\0\0\0"))
 		head->flags |= HTTP2_HEAD_HEAD;
@@ -139,7 +162,7 @@ L7_INLINE int http2_pseudo(struct http2_head *head, struct l7_record *record, __
 	if (head->pseudo >> field & 1)
 		return -HTTP2_PSEUDO_REPEATED;
 	head->pseudo |= HTTP2_BIT(field);
-	if (!http2_is_clean(record, head->value_at, head->value_length, '!'))
+	if (!(head->tag & HTTP2_TAG_KNOWN) && !http2_is_clean(record, head->value_at, head->value_length, '!'))
 		return -HTTP2_FIELD_VALUE;
 	switch (field) {
 	case HTTP_METHOD:
@@ -283,6 +306,15 @@ L7_INLINE int http2_regular(struct l7_config *config, struct http2_head *head, s
 	return 0;
 }
 
+/* What a regular header may have: no control characters, and no white space at its ends. */
+L7_INLINE int http2_is_value(struct l7_record *record, __u32 at, __u32 length)
+{
+	if (!http2_is_clean(record, at, length, ' '))
+		return 0;
+	return !length || (!http2_is_blank(http2_text_byte(record, at)) &&
+			   !http2_is_blank(http2_text_byte(record, at + length - 1)));
+}
+
 /* The header that head describes: 0 if its text need not stay, 1 if it must, or a code, negated. */
 L7_GLOBAL int http2_field(struct l7_config *config, struct http2_head *head, struct l7_record *record)
 {
@@ -297,9 +329,7 @@ L7_GLOBAL int http2_field(struct l7_config *config, struct http2_head *head, str
 	if (head->tag & HTTP2_TAG_PSEUDO)
 		return http2_pseudo(head, record, head->tag & 255);
 	head->flags |= HTTP2_HEAD_REGULAR;
-	if (!http2_is_clean(record, at, length, ' ') ||
-	    (length &&
-	     (http2_is_blank(http2_text_byte(record, at)) || http2_is_blank(http2_text_byte(record, at + length - 1)))))
+	if (!(head->tag & HTTP2_TAG_KNOWN) && !http2_is_value(record, at, length))
 		return -HTTP2_FIELD_VALUE;
 	return http2_regular(config, head, record, head->tag & 255);
 }
@@ -317,6 +347,7 @@ L7_INLINE int http2_hand(struct l7_config *config, struct http2_head *head, stru
 #define HPACK_HEAD struct http2_head
 #define HPACK_TAG(walk, index, at, length) http2_tag((walk)->config, (walk)->record, index, at, length)
 #define HPACK_FIELD(walk, tag, name_at, name_length, value_at, value_length)                                           \
-	http2_hand((walk)->config, (walk)->head, (walk)->record, tag, name_at, name_length, value_length)
+	http2_hand((walk)->config, (walk)->head, (walk)->record, (tag) | ((walk)->known ? HTTP2_TAG_KNOWN : 0),        \
+		   name_at, name_length, value_length)
 
 #endif

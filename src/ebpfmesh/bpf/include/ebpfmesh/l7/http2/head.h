@@ -121,12 +121,17 @@ L7_INLINE int http2_expected_head(const struct l7_config *config, struct http2_s
 				  struct http2_tables *tables, struct http2_head *head, __u32 id, int *place)
 {
 	__u32 direction = L7_INDEX(head->direction, 2);
-	int found = http2_find(tables, id);
+	int found;
 	__u8 side;
 
-	*place = found;
 	if (direction == L7_REQUEST && !(id & 1))
 		return HTTP2_STREAM_ID;
+	if (direction == L7_REQUEST && id > connection->half[L7_REQUEST].last) { /* new: nowhere in the table */
+		head->kind = HTTP_REQUEST;
+		return 0;
+	}
+	found = http2_find(tables, id);
+	*place = found;
 	if (found >= 0) {
 		side = tables->streams[L7_INDEX((__u32)found, HTTP2_STREAMS)].side[direction].state;
 		head->kind = side == HTTP2_OPEN	      ? HTTP_TRAILERS :
@@ -134,13 +139,9 @@ L7_INLINE int http2_expected_head(const struct l7_config *config, struct http2_s
 							HTTP_REQUEST;
 		return side == HTTP2_ENDED || side == HTTP2_RESET ? HTTP2_STREAM_STATE : 0;
 	}
-	head->kind = 0;
-	if (direction == L7_REQUEST && id > connection->half[L7_REQUEST].last)
-		head->kind = HTTP_REQUEST;
-	else if (http2_is_idle(config, connection, direction, id))
+	if (http2_is_idle(config, connection, direction, id))
 		return HTTP2_STREAM_STATE;
-	else if (direction == L7_RESPONSE && config->flags & L7_ONE_DIRECTION)
-		head->kind = HTTP_RESPONSE;
+	head->kind = direction == L7_RESPONSE && config->flags & L7_ONE_DIRECTION ? HTTP_RESPONSE : 0;
 	return 0;
 }
 

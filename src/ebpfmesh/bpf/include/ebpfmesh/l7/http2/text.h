@@ -127,17 +127,20 @@ L7_INLINE int http2_is_clean(struct l7_record *record, __u32 at, __u32 length, _
 L7_CALLBACK long http2_find_step(__u32 i, void *context)
 {
 	struct http2_scan *scan = context;
-	__u64 zeroes = http2_zeroes(http2_text_word(scan->record, scan->at + scan->found) ^ HTTP2_BYTES(scan->least));
+	__u64 byte = HTTP2_BYTES(scan->least);
+	__u32 at = scan->at + scan->found;
 
 	(void)i;
-	if (zeroes) {
-		zeroes &= -zeroes;
-		for (__u32 byte = 0; byte < 8; byte++)
-			scan->good += zeroes > 0x80ull << byte * 8;
-		scan->found += scan->good;
-		return 1;
+	for (__u32 word = 0; word < 4; word++) {
+		__u64 zeroes = http2_zeroes(http2_text_word(scan->record, at + word * 8) ^ byte);
+
+		if (zeroes) { /* the bytes below the lowest one are counted */
+			scan->found +=
+				word * 8 + (((((zeroes & -zeroes) >> 7) - 1) & HTTP2_BYTES(1)) * HTTP2_BYTES(1) >> 56);
+			return 1;
+		}
 	}
-	scan->found += 8;
+	scan->found += 32;
 	return scan->found >= scan->left;
 }
 
@@ -148,7 +151,7 @@ L7_INLINE __u32 http2_before(struct l7_record *record, __u32 at, __u32 length, _
 
 	if (!length)
 		return 0;
-	l7_loop(L7_TEXT / 8, http2_find_step, &scan);
+	l7_loop(L7_TEXT / 32, http2_find_step, &scan);
 	return scan.found < length ? scan.found : length;
 }
 
