@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from array import array
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -171,6 +174,20 @@ def test_lost_structure_makes_a_direction_undecodable(parser: l7.Parser, before:
     connection.lost(REQUEST, lost)
     [event] = connection.feed(REQUEST, b"M\0\0")
     assert event == Undecodable(REQUEST, len(before) + lost, 1, "gap")
+
+
+def test_a_connection_that_failed_is_held_by_nobody(parser: l7.Parser) -> None:
+    connection = parser.connection()
+    gone = weakref.ref(connection)
+    gc.disable()  # an error has a traceback, that has frames, and they have the connection
+    try:
+        with suppress(ParseError):
+            connection.feed(REQUEST, b"?")
+        assert not connection.decodable(REQUEST)
+        del connection
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_bytes_behind_the_end_are_an_error(parser: l7.Parser) -> None:

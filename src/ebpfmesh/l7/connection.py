@@ -158,7 +158,7 @@ class Connection(ABC):
         """Bytes that nothing is told of: behind what made the direction undecodable, or, wrongly, behind its end."""
         if flow.ended and not flow.final and len(data):
             flow.error = self._error(flow, flow.position, Code.BAD_CALL)
-            raise flow.error
+            raise _again(flow.error)
         flow.position += len(data)
         return []
 
@@ -181,7 +181,8 @@ class Connection(ABC):
         )
 
     def _broke(self, flow: Flow, error: ParseError, events: list[Event]) -> None:
-        flow.error, flow.final = error, True
+        # not the one that is raised: its traceback holds the bytes, and this connection in a circle
+        flow.error, flow.final = _again(error), True
         error.events = tuple(events)
 
     def _fault(self, flow: Flow, error: BaseException) -> Event:
