@@ -284,8 +284,11 @@ class Waitress:
         messages: list[Message] = []
         while data:
             request = HTTPRequestParser(_waitress_adjustments())
-            while data and not request.completed:
-                data = data[request.received(data) :]
+            try:
+                while data and not request.completed:
+                    data = data[request.received(data) :]
+            except ValueError as error:  # of urllib, which it asks about targets
+                return Reading(tuple(messages), error=str(error))
             if request.error:
                 return Reading(tuple(messages), error=str(request.error.body))
             if request.empty:
