@@ -24,11 +24,11 @@ from source_tree import ROOT, SOURCES
 from ebpfmesh.bpf.compiler import (
     BPF_FLAGS,
     PREFIX_FLAGS,
-    BuildError,
     Compiler,
     compile_file,
     find_compiler,
 )
+from ebpfmesh.errors import BuildError
 
 STAMPS = ROOT / "build" / "bpf"
 FLAGS = BPF_FLAGS

@@ -38,13 +38,13 @@ from ebpfmesh.bpf.compiler import (
     LINK_FLAGS,
     NATIVE_FLAGS,
     PREFIX_FLAGS,
-    BuildError,
     Compiler,
     compile_file,
     find_compiler,
     link,
 )
 from ebpfmesh.bpf.cores import parsers_of
+from ebpfmesh.errors import BuildError
 
 STAMPS = ROOT / "build" / "native"
 LIBRARY = "native/libebpfmesh_l7.so"

@@ -8,6 +8,7 @@ An error says *what* went wrong, *where* (a path such as ``$.services[2].port``,
     ├── SpecError                an object file cannot be read or lacks what was asked for
     ├── ParseError               bytes that break their protocol; .protocol, .direction, .position, .code, .reason
     ├── ParserFaultError         a parser broke its own contract, or raised; .parser
+    ├── BuildError               C that does not compile, or no compiler; .output
     ├── HostError                the host lacks something: package, mount, file, interface
     ├── CapabilityError          the process lacks a capability (a PermissionError too)
     ├── NotSupportedError        this kernel or hook cannot do it, and a probe says so
@@ -78,6 +79,17 @@ class ParserFaultError(EbpfMeshError):
     def __init__(self, what: str, *, parser: str, where: str = "", remedy: str = "") -> None:
         self.parser = parser
         super().__init__(what, where=where or f"parser {parser}", remedy=remedy)
+
+
+class BuildError(EbpfMeshError):
+    """A source does not compile, or there is nothing to compile it with; ``output`` is the compiler's own words."""
+
+    def __init__(self, what: str, *, where: str = "", remedy: str = "", output: str = "") -> None:
+        self.output = output
+        super().__init__(what, where=where, remedy=remedy)
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}:\n{self.output}" if self.output else super().__str__()
 
 
 class HostError(EbpfMeshError):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ebpfmesh import Config, Mesh, Service, errors, get_include, harness, hooks, l7, maps, objects
-from ebpfmesh.bpf.compiler import NATIVE_FLAGS, BuildError, find_compiler
+from ebpfmesh.bpf.compiler import NATIVE_FLAGS, find_compiler
 from ebpfmesh.hooks import Anchor
 from ebpfmesh.l7 import native
 from ebpfmesh.l7.build import build_parser
@@ -295,7 +295,7 @@ MAKERS: dict[str, tuple[type[errors.EbpfMeshError], Callable[[Place], None]]] = 
     "ParseError": (errors.ParseError, _parse),
     "ParserFaultError, a vector": (errors.ParserFaultError, _vector),
     "ParserFaultError, a package": (errors.ParserFaultError, _package),
-    "BuildError": (BuildError, _no_core),
+    "BuildError": (errors.BuildError, _no_core),
     "SpecError, a core": (errors.SpecError, _another_core),
     "HostError, a core": (errors.HostError, _no_object),
     "SpecError": (errors.SpecError, _spec),

@@ -12,7 +12,7 @@ import pytest
 from parcel import EVERY_KIND, FINAL, build, build_native, parcel
 
 from ebpfmesh import harness
-from ebpfmesh.errors import ClosedError, ParseError
+from ebpfmesh.errors import ClosedError, ParseError, SpecError
 from ebpfmesh.harness import KernelEngine
 from ebpfmesh.harness.engine import LEAST_OUTPUT
 from ebpfmesh.harness.structures import CHUNKS, INPUT
@@ -246,13 +246,19 @@ def test_the_cost_of_each_type_of_program_is_told(kernel):
 # --- rights ---------------------------------------------------------------------------------------------------------------
 
 
-def test_without_rights_the_missing_ones_are_named(built):
+@pytest.mark.parametrize("lacking", ["CAP_BPF", "CAP_PERFMON"])
+def test_without_rights_the_missing_ones_are_named(built, lacking):
     script = f"from ebpfmesh import harness; harness.load(path={str(built)!r})"
-    command = [sys.executable, str(Path(__file__).with_name("with_rights.py")), "CAP_BPF,CAP_SYS_ADMIN"]
+    command = [sys.executable, str(Path(__file__).with_name("with_rights.py")), f"{lacking},CAP_SYS_ADMIN"]
     result = subprocess.run(
         [*command, sys.executable, "-c", script], capture_output=True, text=True, check=False,
         env={"PYTHONPATH": ":".join(sys.path)},
     )  # fmt: skip
     assert result.returncode == 1
     assert "CapabilityError" in result.stderr.splitlines()[-1]
-    assert "CAP_BPF" in result.stderr
+    assert lacking in result.stderr.splitlines()[-1]
+
+
+def test_an_object_that_is_not_there_is_made_by_build_parser(tmp_path):
+    with pytest.raises(SpecError, match=r"no such object \(ebpfmesh build-parser"):
+        harness.load(path=tmp_path / "absent.bpf.o")

@@ -330,8 +330,7 @@ def test_every_error_is_explained_and_shown() -> None:
         if isinstance(value, type) and issubclass(value, errors.EbpfMeshError)
     } - {"EbpfMeshError", "KernelError"}  # bases that are not raised by themselves, or hardly
     assert set(re.findall(r"^### (\w+Error)$", text, flags=re.M)) == classes
-    of_the_compiler = {"BuildError"}
-    assert set(re.findall(r"<!-- error: (\w+)", text)) == classes | of_the_compiler
+    assert set(re.findall(r"<!-- error: (\w+)", text)) == classes
 
 
 def test_every_column_of_status_is_explained() -> None:

@@ -140,6 +140,18 @@ def test_a_name_that_is_taken_is_refused(registry: Registry) -> None:
         registry.register(like())
 
 
+def test_a_script_is_the_module_of_its_file(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """An installed parser's file, run as a script, does not compete with itself."""
+    registry.register(like(__module__="acme"))
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", str(tmp_path / "acme.py"))
+    registry.register(like(__module__="__main__"))
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", str(tmp_path / "other.py"))
+    with pytest.raises(ConfigError, match="the name is taken"):
+        registry.register(like(__module__="__main__"))
+
+
 # --- packages ---------------------------------------------------------------------------------------------------------
 
 Package = Callable[..., None]

@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ebpfmesh.errors import EbpfMeshError
+from ebpfmesh.errors import BuildError
 
 OLDEST_CLANG = 14  # the first whose BTF carries declaration tags, and Debian 12's
 OLDEST_GLIBC = "2.17"  # that zig links against: manylinux2014's
@@ -50,17 +50,6 @@ _HEADERS = {
     "string.h": _LIBC,
     "stdlib.h": _LIBC,
 }
-
-
-class BuildError(EbpfMeshError):
-    """A source does not compile, or there is nothing to compile it with; ``output`` is the compiler's own words."""
-
-    def __init__(self, what: str, *, where: str = "", remedy: str = "", output: str = "") -> None:
-        self.output = output
-        super().__init__(what, where=where, remedy=remedy)
-
-    def __str__(self) -> str:
-        return f"{super().__str__()}:\n{self.output}" if self.output else super().__str__()
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Build both and print their paths. Errors: BuildError, after the compiler's own words on stderr; SpecError."""
-    from ebpfmesh.bpf.compiler import BuildError
+    from ebpfmesh.errors import BuildError
     from ebpfmesh.l7.build import build_parser
 
     try:

@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Self
 
 from ebpfmesh import features, objects
-from ebpfmesh.errors import ClosedError, VerifierError
+from ebpfmesh.errors import CapabilityError, ClosedError, VerifierError
 from ebpfmesh.harness.connection import KernelConnection, Measured
 from ebpfmesh.harness.memory import Memory
 from ebpfmesh.harness.objects import KINDS, builtin_path, read
 from ebpfmesh.harness.structures import OUTPUT, SIZES
 from ebpfmesh.l7.contract import FIELDS, Config
+from ebpfmesh.lowlevel import capabilities
 from ebpfmesh.objects import Objects
 
+_NEEDS = ("CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN")
 LEAST_OUTPUT = SIZES["l7_event"] + 16 * FIELDS + 4096 + 64
 """``sizeof(struct l7_told)``: with less room for events, no call is made."""
 
@@ -107,7 +109,15 @@ def load(name: str | None = None, *, path: Path | str | None = None, sockets: bo
     programs = [f"{found}_{kind}" for kind in KINDS[: 3 if sockets else 1]]
     try:
         loaded = objects.load(spec, programs=programs)
-    except VerifierError:
+    except VerifierError as error:
+        if lacking := capabilities.missing(
+            list(_NEEDS)
+        ):  # the verifier knows no better than to refuse a helper
+            raise CapabilityError(
+                f"loading needs {' '.join(lacking)}",
+                where=f"parser {found}",
+                remedy=f"run as root or with {' '.join(_NEEDS)}; the native engine needs none",
+            ) from error
         features.require(
             "loop", what=f"parser {found} in the kernel", remedy="the native engine needs no kernel"
         )

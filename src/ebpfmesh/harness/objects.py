@@ -39,8 +39,12 @@ def read(path: Path, name: str | None) -> tuple[ObjectSpec, str]:
     Errors: SpecError if it cannot be read, was not made with ``harness.h``, holds another core, or was built with other
     sizes than those of this version: both are named.
     """
-    spec = ObjectSpec.from_file(path)
     where = str(path)
+    if not path.exists():
+        raise SpecError(
+            "there is no such object", where=where, remedy="ebpfmesh build-parser makes it from the core"
+        )
+    spec = ObjectSpec.from_file(path)
     cores = [
         program.removesuffix("_tc")
         for program in spec.programs

@@ -21,13 +21,13 @@ from ebpfmesh.bpf.compiler import (
     BPF_FLAGS,
     NATIVE_FLAGS,
     PREFIX_FLAGS,
-    BuildError,
     Compiler,
     compile_file,
     find_compiler,
     link,
 )
 from ebpfmesh.bpf.cores import parsers_of
+from ebpfmesh.errors import BuildError
 from ebpfmesh.include import get_include
 
 __all__ = ["Built", "build_parser"]

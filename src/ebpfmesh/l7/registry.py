@@ -17,6 +17,7 @@ import threading
 from collections.abc import Callable, Iterator
 from functools import cache, lru_cache
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import msgspec
@@ -99,7 +100,7 @@ class Registry:
         ConfigError if it lacks something, or if the name is taken. A class of the same module and name replaces the one
         before, so that a module can be reloaded.
         """
-        value = f"{getattr(cls, '__module__', '?')}:{getattr(cls, '__qualname__', cls)}"
+        value = f"{_module(cls)}:{getattr(cls, '__qualname__', cls)}"
         name = getattr(cls, "name", None)
         if reason := _unfit(cls, name):
             raise ConfigError(reason, where=f"parser {value}")
@@ -109,7 +110,7 @@ class Registry:
                     raise ConfigError(
                         f"the name is taken: {other.origin}",
                         where=f"parser {cls.name!r}",
-                        remedy="choose another",
+                        remedy="choose another, or uninstall the package that has it",
                     )
             self._registered[cls.name] = _Offer(cls.name, value, f"registered by {value}", lambda: cls)
         return cls
@@ -265,6 +266,13 @@ class Registry:
             overruns=watch.overruns if watch is not None else 0,
             slowest=watch.slowest if watch is not None else 0.0,
         )
+
+
+def _module(cls: Any) -> str:
+    """The name that the module of ``cls`` is imported by, also while it runs as a script: then it is that of its file."""
+    name = getattr(cls, "__module__", "?")
+    file = getattr(sys.modules.get("__main__"), "__file__", None)
+    return Path(file).stem if name == "__main__" and file else name
 
 
 def _unfit(cls: Any, name: Any) -> str:
