@@ -51,7 +51,8 @@ enum http_field {
 	HTTP_FLOOD_COUNT = 4,
 	GRPC_LENGTH = 0,
 	GRPC_COMPRESSED = 1,
-	HTTP_ACK = 0, /* HTTP_SETTINGS: field n is the setting n of RFC 9113 section 6.5.2 */
+	GRPC_ORDINAL = 2, /* the message's number in its direction of the stream, from 1 on */
+	HTTP_ACK = 0,	  /* HTTP_SETTINGS: field n is the setting n of RFC 9113 section 6.5.2 */
 	HTTP_TABLE_SIZE = 1,
 	HTTP_ENABLE_PUSH = 2,
 	HTTP_MAX_STREAMS = 3,

@@ -7,42 +7,13 @@
 #include "scan.h"
 #include "state.h"
 
-L7_INLINE __u64 http1_rotate(__u64 word, __u32 by)
-{
-	return word << by | word >> (64 - by);
-}
-
-L7_INLINE void http1_sip_round(__u64 v[4])
-{
-	v[0] += v[1];
-	v[2] += v[3];
-	v[1] = http1_rotate(v[1], 13) ^ v[0];
-	v[3] = http1_rotate(v[3], 16) ^ v[2];
-	v[0] = http1_rotate(v[0], 32);
-	v[2] += v[1];
-	v[0] += v[3];
-	v[1] = http1_rotate(v[1], 17) ^ v[2];
-	v[3] = http1_rotate(v[3], 21) ^ v[0];
-	v[2] = http1_rotate(v[2], 32);
-}
-
-L7_INLINE void http1_sip_word(__u64 v[4], __u64 word)
-{
-	v[3] ^= word;
-	http1_sip_round(v);
-	http1_sip_round(v);
-	v[0] ^= word;
-}
+#include "../siphash.h"
 
 L7_INLINE void http1_digest_begin(struct http1_walk *walk)
 {
 	struct http1_state *state = walk->state;
-	__u64 k0 = walk->config->key[0], k1 = walk->config->key[1];
 
-	state->digest.v[0] = k0 ^ 0x736f6d6570736575ull;
-	state->digest.v[1] = k1 ^ 0x646f72616e646f6dull;
-	state->digest.v[2] = k0 ^ 0x6c7967656e657261ull;
-	state->digest.v[3] = k1 ^ 0x7465646279746573ull;
+	siphash_begin(state->digest.v, walk->config);
 	state->digest.tail = 0;
 	state->digest_length = 0;
 	state->without_space = state->digest;
@@ -58,7 +29,7 @@ L7_INLINE void http1_digest_take(struct http1_state *state, __u64 word, __u32 n)
 	word = http_low_bytes(word, n);
 	tail = state->digest.tail | word << (held * 8);
 	if (held + n >= 8) {
-		http1_sip_word(state->digest.v, tail);
+		siphash_word(state->digest.v, tail);
 		tail = held ? word >> (64 - held * 8) : 0;
 	}
 	state->digest.tail = tail;
@@ -70,11 +41,7 @@ L7_INLINE __u64 http1_digest_end(struct http1_state *state)
 {
 	struct http1_digest *digest = &state->without_space;
 
-	http1_sip_word(digest->v, digest->tail | (__u64)state->length_without_space << 56);
-	digest->v[2] ^= 0xff;
-	for (int i = 0; i < 4; i++)
-		http1_sip_round(digest->v);
-	return digest->v[0] ^ digest->v[1] ^ digest->v[2] ^ digest->v[3];
+	return siphash_end(digest->v, digest->tail, state->length_without_space);
 }
 
 /* Of a byte that no value has: whether it is taken all the same. */

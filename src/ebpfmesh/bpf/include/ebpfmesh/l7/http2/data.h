@@ -8,8 +8,6 @@
 
 #define HTTP2_PREFIX 5 /* bytes before a gRPC message: a flag, and its length */
 
-enum grpc_field { GRPC_ORDINAL = 2 }; /* GRPC_MESSAGE: the message's number in its direction of the stream, from 1 on */
-
 /* The payload that half->left still counts is passed; with it, or with the padding behind it, the frame ends. */
 L7_INLINE int http2_data_end(struct http2_state *connection, struct http2_half *half, struct http2_stream *stream,
 			     struct l7_record *record, __u32 direction)

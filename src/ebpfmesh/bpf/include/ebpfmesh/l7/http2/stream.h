@@ -1,6 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0 */
 /* The streams of an HTTP/2 connection (RFC 9113 section 5.1): a table by stream id, with linear probing. A stream that has
- * closed stays until its place is needed, so that late frames are told from frames that must not be. */
+ * closed stays until its place is needed, so that late frames are told from frames that must not be.
+ *
+ * Of a stream whose place was taken nothing is guessed. It had ended in both directions, or was reset; its id is not above
+ * the highest that its side has opened, so it can never be opened again (section 5.1.1), and no peer that keeps to the RFC
+ * makes a message of what still comes on it. Frames that were on their way when it was reset are not wrong, and their
+ * receiver must ignore them: likewise here, DATA is passed without being payload of anything, and a header block is decoded,
+ * since it changes the table (section 4.3), and is told as nothing. A block that looks like a request is an ERROR: with no
+ * kind of head, none of a request's pseudo-headers is allowed. The price: of a mistake on a stream that is remembered an
+ * ERROR is told (STREAM_STATE), of the same mistake on one that is forgotten nothing, as of an id that was skipped. */
 #ifndef EBPFMESH_L7_HTTP2_STREAM_H
 #define EBPFMESH_L7_HTTP2_STREAM_H
 
