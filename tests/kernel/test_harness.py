@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 import subprocess
 import sys
+import threading
+import warnings
 from collections.abc import Iterator
 from itertools import combinations, pairwise
 from pathlib import Path
@@ -209,6 +214,69 @@ def test_a_closed_engine_says_so(built):
         with pytest.raises(ClosedError, match=r"parser parcel: the engine was closed"):
             use()
     engine.close()
+
+
+def test_a_child_of_fork_is_told_to_load_the_core_again(built):
+    with harness.load(path=built) as engine:
+        connection = engine.connection()
+        connection.feed(REQUEST, parcel(b"T", b"hello")[:4])
+        held, free = threading.Event(), threading.Event()
+
+        def hold() -> None:  # the child would wait for ever for a lock that this thread holds
+            with engine.lock:
+                held.set()
+                free.wait(30)
+
+        holder = threading.Thread(target=hold)
+        holder.start()
+        held.wait(30)
+        answer, child = in_a_child(lambda: said_in_a_child(engine, connection))
+        free.set()
+        holder.join()
+        assert child == 0
+        assert answer == [
+            "parser parcel: the engine is that of the process that loaded it, and its memory is shared with this one "
+            "(load it again in this process)"
+        ] * 4 + [str([b"loaded again"])]  # fmt: skip
+        assert texts(connection.feed(REQUEST, parcel(b"T", b"hello")[4:])) == [b"hello"]
+
+
+def said_in_a_child(engine, connection):
+    said = []
+    for use in (
+        lambda: connection.feed(REQUEST, b"T"),
+        lambda: connection.lost(REQUEST, 1),
+        lambda: connection.position(REQUEST),
+        engine.connection,
+    ):
+        try:
+            said.append(f"used: {use()}")
+        except ClosedError as error:
+            said.append(str(error))
+    engine.close()  # of the child's own descriptors
+    with harness.load(path=engine.path) as own:
+        said.append(str(texts(own.connection().feed(REQUEST, parcel(b"T", b"loaded again")))))
+    return said
+
+
+def in_a_child(work):
+    """What ``work`` gave in a child of fork(2), and the child's exit status."""
+    reading, writing = os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of 3.12: a fork with threads is what is tested
+        child = os.fork()
+    if not child:
+        status = 1
+        try:
+            signal.alarm(30)
+            os.write(writing, json.dumps(work()).encode())
+            status = 0
+        finally:
+            os._exit(status)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        said = pipe.read()
+    return json.loads(said or b"[]"), os.waitpid(child, 0)[1]
 
 
 # --- measuring ------------------------------------------------------------------------------------------------------------

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import weakref
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Self
 
@@ -27,6 +29,9 @@ class KernelEngine:
 
     ``name``; ``path`` of its object; ``loaded``, what came of that; ``program``, which is fed by hand.
 
+    It is the process's that loaded it: after fork(2) the child has the same memory, not memory of its own, so the child
+    loads the core again for itself.
+
     ``output`` is how many bytes of events one run may tell before it stops for them to be taken; only tests lower it.
     """
 
@@ -34,10 +39,11 @@ class KernelEngine:
         self.name, self.path, self.loaded = name, path, loaded
         self.program = loaded.programs[f"{name}_tc"]
         self.memory = Memory(loaded, self.program)
-        self.lock = threading.RLock()
+        self._lock = threading.RLock()
         self.output = OUTPUT
         self._active: weakref.ref[KernelConnection] | None = None
         self._closed = False
+        self._process = os.getpid()
 
     def __enter__(self) -> Self:
         return self
@@ -50,11 +56,22 @@ class KernelEngine:
 
     def close(self) -> None:
         """Unload it. Its connections cannot be fed any more. Twice is harmless."""
-        with self.lock:
+        # in a child of fork(2) the lock may be held for ever: by a thread that was not copied
+        with self._lock if self.is_ours() else nullcontext():
             if not self._closed:
                 self._closed = True
                 self.memory.close()
                 self.loaded.close()
+
+    @property
+    def lock(self) -> threading.RLock:
+        """Who holds it may use the memory. Errors: ClosedError in another process than the one that loaded the core."""
+        self._require_ours()
+        return self._lock
+
+    def is_ours(self) -> bool:
+        """Whether this process loaded it, rather than its parent."""
+        return os.getpid() == self._process
 
     def connection(self, config: Config | None = None) -> KernelConnection:
         """A new connection; ``config.leniency_bits`` are what the core knows of leniencies. Errors: ClosedError."""
@@ -83,6 +100,15 @@ class KernelEngine:
         """Errors: ClosedError."""
         if self._closed:
             raise ClosedError("the engine was closed", where=f"parser {self.name}")
+        self._require_ours()
+
+    def _require_ours(self) -> None:
+        if not self.is_ours():
+            raise ClosedError(
+                "the engine is that of the process that loaded it, and its memory is shared with this one",
+                where=f"parser {self.name}",
+                remedy="load it again in this process",
+            )
 
     def active(self) -> KernelConnection | None:
         """The connection that the kernel holds."""

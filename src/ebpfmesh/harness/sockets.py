@@ -53,7 +53,8 @@ class Sockets:
     def close(self) -> None:
         """Detach the programs; sockets that were enrolled keep theirs until they are closed."""
         self._open = False
-        self._attached.close()
+        if self._engine.is_ours():  # a child of fork(2) would take them from its parent
+            self._attached.close()
 
     def enrol(self, one: socket.socket) -> int:
         """Let the core see what ``one`` sends and receives from now on; returns the number of its link.
@@ -63,6 +64,7 @@ class Sockets:
         """
         if not self._open:
             raise ClosedError("the programs are detached", where=self._where)
+        self._engine.require_open()
         sockets, ports = self._maps["l7_sockets"], self._maps["l7_ports"]
         key = _ports(one)
         known = ports.lookup_raw(key)
@@ -82,7 +84,8 @@ class Sockets:
         return number
 
     def events(self) -> list[SocketEvent]:
-        """What was told since the last call, in order."""
+        """What was told since the last call, in order. Errors: ClosedError in another process than the engine's."""
+        self._engine.require_open()
         found = []
         for record in self._maps["l7_events"].drain():
             number = int.from_bytes(record[:_HEAD], "little")
