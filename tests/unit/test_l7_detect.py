@@ -111,6 +111,26 @@ def test_one_that_answers_nonsense_is_at_fault_and_the_others_are_asked(answer: 
     (b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x03www\x07example\x03org\0\0\x01\0\x01", REQUEST, "udp", "dns"),
     (b"SSH-2.0-OpenSSH_9.2\r\n", RESPONSE, "tcp", None),
     (b"220 mail.example ESMTP\r\n", RESPONSE, "tcp", None),
+    (b"220-ftp.example FTP\r\n220 ready\r\n", RESPONSE, "tcp", None),
+    (b"+OK Dovecot ready.\r\n", RESPONSE, "tcp", None),
+    (b"-ERR busy\r\n", RESPONSE, "tcp", None),
+    (b"* OK [CAPABILITY IMAP4rev1] ready\r\n", RESPONSE, "tcp", None),
+    (b"200 news.example NNRP\r\n", RESPONSE, "tcp", None),
+    (b"RFB 003.008\n", RESPONSE, "tcp", None),
+    (b"VALUE k 0 5\r\nhello\r\nEND\r\n", RESPONSE, "tcp", None),
+    (b"STORED\r\n", RESPONSE, "tcp", None),
+    (b"get /key\r\n", REQUEST, "tcp", None),
+    (b"set k 0 0 5\r\nhello\r\n", REQUEST, "tcp", None),
+    (b"a1 LOGIN me secret\r\n", REQUEST, "tcp", None),
+    (b"USER me\r\n", REQUEST, "tcp", None),
+    (b"CWD /pub\r\n", REQUEST, "tcp", None),
+    (b"MAIL FROM:<a@b.example>\r\n", REQUEST, "tcp", None),
+    (b"OPTIONS * RTSP/1.0\r\n", REQUEST, "tcp", None),
+    (b"\0\0\0\x08\x04\xd2\x16\x2f", REQUEST, "tcp", None),
+    (b"PROPFIND / HTTP/1.1\r\n", REQUEST, "tcp", "http1"),
+    (b"\r\nGET / HTTP/1.1\r\n", REQUEST, "tcp", "http1"),
+    (b"CONNECT a.example:443 HTTP/1.1\r\n", REQUEST, "tcp", "http1"),
+    (b"GET http://a.example/ HTTP/1.1\r\n", REQUEST, "tcp", "http1"),
     (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(60), REQUEST, "tcp", None),
     (b"J\0\0\0\x0a8.0.36\0" + bytes(60), RESPONSE, "tcp", None),
     (bytes(1024), REQUEST, "tcp", None),
@@ -120,6 +140,11 @@ def test_built_in_protocols_are_known_by_their_first_bytes(
 ) -> None:
     found = l7.detect(prefix, direction, transport=transport)
     assert (found.name if found else None) == name
+
+
+def test_a_greeting_of_pop3_is_redis_only_on_the_port_of_redis() -> None:
+    assert l7.detect(b"+OK Dovecot ready.\r\n", RESPONSE, port=110) is None
+    assert l7.detect(b"+OK\r\n+PONG\r\n", RESPONSE, port=6379) is l7.parser("redis")
 
 
 def test_a_detector_says_what_it_knows_as_soon_as_it_knows() -> None:

@@ -180,7 +180,7 @@ def test_hello_switches_what_an_array_may_be() -> None:
         (l7.REQUEST, b"*1\r\nx", 0),
         (l7.REQUEST, b"GET / HTTP/1.1\r\n", 0),
         (l7.REQUEST, b"*" + b"1" * 30, 0),
-        (l7.RESPONSE, b"+OK\r\n", 50),
+        (l7.RESPONSE, b"+OK\r\n", 30),
         (l7.RESPONSE, b"%7\r\n", 70),
         (l7.RESPONSE, b"HTTP/1.1 200 OK\r\n", 0),
     ],

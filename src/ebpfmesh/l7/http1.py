@@ -131,6 +131,7 @@ class Http1(CoreParser):
 
     name = "http1"
     ports = (80, 8080, 8000)
+    prefix = 1024
     codes = Code
     leniencies = LENIENCIES
     kinds = {  # noqa: RUF012 - a declaration

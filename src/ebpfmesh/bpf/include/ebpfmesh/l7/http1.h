@@ -10,6 +10,7 @@
 
 #include "http.h"
 #include "http1/chunk.h"
+#include "http1/detect.h"
 #include "http1/field.h"
 #include "http1/line.h"
 #include "http1/message.h"
@@ -129,33 +130,6 @@ L7_INLINE int http1_core(struct l7_config *config, struct l7_window *window, str
 	*end = behind;
 	window->end = shown;
 	return http1_answer(&walk);
-}
-
-/* How much the first bytes look like HTTP/1: a method and a space, or the version at the front of a response. */
-L7_INLINE int http1_confidence(struct l7_window *window)
-{
-	__u32 shown = window->end - window->start;
-	const __u8 *bytes = http1_bytes(window, window->start);
-	__u64 word = l7_load64(bytes);
-	__u64 stop = http1_not_name(word);
-	__u32 n = stop ? http1_first(stop) : 8;
-	__u8 next = word >> (n * 8 & 63);
-
-	if (window->direction == L7_RESPONSE) {
-		if (shown < 8)
-			return http_low_bytes(word ^ HTTP_WORD("HTTP/1.\0"), shown < 7 ? shown : 7) ? 0 : L7_UNDECIDED;
-		return (word & ~(0xffull << 56)) == HTTP_WORD("HTTP/1.\0") ? 95 : 0;
-	}
-	if (http_low_bytes(word, 4) == HTTP_WORD("PRI \0\0\0\0"))
-		return 0;
-	if (n >= shown)
-		return shown < 8 ? L7_UNDECIDED : 0;
-	if (n < 3 || n == 8 || next != ' ')
-		return 0;
-	if (shown < n + 2)
-		return L7_UNDECIDED;
-	next = bytes[n + 1];
-	return next == '/' || next == '*' ? 90 : (__u8)((next | 0x20) - 'a') < 26 ? 40 : 0;
 }
 
 L7_DETECTOR(http1)

@@ -177,7 +177,8 @@ L7_INLINE int redis_is_letter(__u8 byte)
 	return (byte | 0x20) >= 'a' && (byte | 0x20) <= 'z';
 }
 
-/* A confidence: the beginning of an array of bulk strings is hardly anything else; what a server says first is less sure. */
+/* A confidence: the beginning of an array of bulk strings is hardly anything else; what a server says is less sure. "+OK" and
+ * "-ERR" are POP3's greetings too, and a server of Redis never speaks first: they are enough with the port's hint only. */
 L7_INLINE int redis_confidence(struct l7_window *window)
 {
 	__u32 at = window->start, shown = window->end - window->start;
@@ -187,7 +188,7 @@ L7_INLINE int redis_confidence(struct l7_window *window)
 	if (!shown)
 		return L7_UNDECIDED;
 	if (window->direction == L7_RESPONSE && (type == '+' || type == '-'))
-		return shown < 2 ? L7_UNDECIDED : redis_is_letter(l7_byte(window, at + 1)) ? 50 : 0;
+		return shown < 2 ? L7_UNDECIDED : redis_is_letter(l7_byte(window, at + 1)) ? 30 : 0;
 	if (type != '*' &&
 	    (window->direction == L7_REQUEST || (type != '$' && type != ':' && type != '%' && type != '>')))
 		return 0;
