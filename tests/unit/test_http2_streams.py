@@ -139,7 +139,29 @@ def test_a_stream_that_is_forgotten_is_told_no_more() -> None:
     assert fed(*before, late) == fed(*before)
     assert fed(*before, client(reset(1)))[-1] == ("reset", 1)
     assert fed(*before, client(data(1, b"x"))) == fed(*before)
-    assert fed(*before, client(headers(1, *GET))) == [("error", "pseudo_unknown")]
+    assert fed(*before, client(headers(1, *GET))) == [("error", "stream_state")]
+
+
+def test_a_stream_whose_number_was_skipped_is_no_stream() -> None:
+    """As long as it is known that none with its number is forgotten."""
+    skipping = client(headers(5, *GET, flags=END_HEADERS))
+    for frames in (headers(3, *GET), headers(3, ("x-sum", "1")), data(3, b"x")):
+        assert error(skipping, client(frames)) == "stream_state"
+    for frames in (headers(3, *OK), data(3, b"x")):
+        assert error(skipping, server(frames)) == "stream_state"
+    before = [skipping, client(reset(5)), client(long_ago(400)[4 * len(long_ago(1)) :])]
+    assert fed(*before, client(data(3, b"x"))) == fed(*before)
+
+
+def test_a_promise_is_of_a_request_that_may_be_cached() -> None:
+    def promise(method: str) -> tuple[l7.Direction, bytes]:
+        payload = b"\0\0\0\2" + block((":method", method), *GET[1:])
+        return server(frame(PUSH_PROMISE, payload, flags=END_HEADERS, stream=1))
+
+    for method in ("GET", "HEAD"):
+        assert brief(read(client(OPEN), promise(method)))[-1] == ("push", 1)
+    for method in ("POST", "OPTIONS", "get"):
+        assert error(client(OPEN), promise(method)) == "push"
 
 
 def test_more_streams_at_a_time_than_are_followed_are_undecodable() -> None:

@@ -86,7 +86,7 @@ class Code(IntEnum):
     WINDOW_INCREMENT = 24
     """Of 0 (6.9)."""
     PUSH = 25
-    """PUSH_PROMISE by a client, or against SETTINGS_ENABLE_PUSH = 0 (6.6, 8.4)."""
+    """PUSH_PROMISE by a client, against SETTINGS_ENABLE_PUSH = 0, or of neither GET nor HEAD (6.6, 8.4)."""
     GOAWAY = 26
     """Its last stream is higher than in the one before (6.8)."""
     FIELD_NAME = 27

@@ -140,7 +140,7 @@ L7_GLOBAL int http2_data(struct l7_config *config, struct l7_window *window, str
 	if (place < 0) {
 		__u32 rest = half->left + half->pad;
 
-		if (http2_is_idle(config, connection, direction, half->stream))
+		if (http2_is_unopened(config, connection, direction, half->stream))
 			return http2_error(state, window, record, HTTP2_STREAM_STATE);
 		return http2_done(half, record, rest, 0);
 	}

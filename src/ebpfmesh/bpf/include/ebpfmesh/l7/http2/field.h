@@ -24,6 +24,7 @@ enum http2_head_flag {
 	HTTP2_HEAD_OPTIONS = 32,   /* or OPTIONS */
 	HTTP2_HEAD_WEB = 64,	   /* :scheme is http or https */
 	HTTP2_HEAD_MESSAGES = 128, /* content-type is that of gRPC */
+	HTTP2_HEAD_GET = 256,	   /* :method is GET */
 };
 
 #define HTTP2_BIT(field) (1u << (field))
@@ -99,6 +100,8 @@ L7_INLINE int http2_method(struct http2_head *head, struct l7_record *record)
 
 	if (!(head->tag & HTTP2_TAG_KNOWN) && !http2_is_token(record, head->value_at, head->value_length, HTTP2_TOKEN))
 		return -HTTP2_FIELD_VALUE;
+	if (head->value_length == 3 && word == HTTP_WORD("GET\0\0\0\0\0"))
+		head->flags |= HTTP2_HEAD_GET;
 	if (head->value_length == 4 && word == HTTP_WORD("HEAD\0\0\0\0"))
 		head->flags |= HTTP2_HEAD_HEAD;
 	if (head->value_length == 7 && word == HTTP_WORD("CONNECT\0"))
@@ -155,6 +158,8 @@ L7_INLINE int http2_pseudo(struct http2_head *head, struct l7_record *record, __
 			head->direction == L7_RESPONSE			      ? HTTP2_BIT(HTTP_STATUS) :
 										0;
 
+	if (!head->kind && head->direction == L7_REQUEST) /* it was opened long ago, or skipped */
+		return -HTTP2_STREAM_STATE;
 	if (field >= L7_FIELDS || !(allowed >> field & 1))
 		return -HTTP2_PSEUDO_UNKNOWN;
 	if (head->flags & HTTP2_HEAD_REGULAR)

@@ -18,9 +18,9 @@ enum http2_code {
 	HTTP2_CONTINUATION_UNEXPECTED, /* and CONTINUATION outside of one (6.10) */
 	HTTP2_SETTING,		       /* a value out of its range (6.5.2) */
 	HTTP2_WINDOW_INCREMENT,	       /* of 0 (6.9) */
-	HTTP2_PUSH,		       /* PUSH_PROMISE by a client, or against SETTINGS_ENABLE_PUSH = 0 (6.6, 8.4) */
-	HTTP2_GOAWAY,		       /* its last stream is higher than in the one before (6.8) */
-	HTTP2_FIELD_NAME,	       /* upper case, or no token (8.2.1) */
+	HTTP2_PUSH, /* PUSH_PROMISE by a client, against SETTINGS_ENABLE_PUSH = 0, or of neither GET nor HEAD (6.6, 8.4) */
+	HTTP2_GOAWAY,	   /* its last stream is higher than in the one before (6.8) */
+	HTTP2_FIELD_NAME,  /* upper case, or no token (8.2.1) */
 	HTTP2_FIELD_VALUE, /* a control character, or white space at an end (8.2.1); likewise in a pseudo-header */
 	HTTP2_CONNECTION_HEADER, /* Connection and what belongs to it; TE with anything but "trailers" (8.2.2) */
 	HTTP2_PSEUDO_UNKNOWN,	 /* or one of the other direction, or in trailers (8.3) */
@@ -168,8 +168,9 @@ struct http2_half {
 
 struct http2_state {
 	struct http2_half half[2];
-	__u32 live; /* streams */
-	__u32 code; /* why the connection is lost, in both directions */
+	__u32 live;	    /* streams */
+	__u32 code;	    /* why the connection is lost, in both directions */
+	__u32 forgotten[2]; /* of the streams that a side opened, the highest whose place was taken */
 	__u8 op;
 	__u8 grpc;	       /* look for messages of gRPC */
 	__u8 extended_connect; /* the server allows :protocol (RFC 8441) */
@@ -268,11 +269,11 @@ L7_INLINE int http2_done(struct http2_half *half, struct l7_record *record, __u6
 	return l7_pass(record, half->used + rest, payload);
 }
 
-/* What is known of the settings of a direction's peer is not all there is: only one direction is seen, or the two are not
- * seen in the order in which they were sent. */
+/* What is known of the settings of a direction's peer is not all there is: only one direction is seen, the two are not seen in
+ * the order in which they were sent, or the client's first settings came in a header of HTTP/1 (HTTP2-Settings). */
 L7_INLINE int http2_is_unordered(const struct l7_config *config, const struct http2_half *half)
 {
-	return config->flags & L7_ONE_DIRECTION || half->early;
+	return config->flags & L7_ONE_DIRECTION || config->leniencies & HTTP2_UPGRADED || half->early;
 }
 
 #endif

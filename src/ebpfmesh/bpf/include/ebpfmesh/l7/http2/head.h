@@ -40,6 +40,8 @@ L7_INLINE int http2_judge_request(const struct http2_head *head, const struct l7
 /* A code if the head is not a whole one. Of a response, its kind becomes HTTP_INTERIM if it is one. */
 L7_INLINE int http2_judge(struct http2_head *head, const struct l7_record *record, __u32 protocol_allowed, __u32 ends)
 {
+	if (head->kind == HTTP_PUSH && !(head->flags & (HTTP2_HEAD_GET | HTTP2_HEAD_HEAD)))
+		return HTTP2_PUSH;
 	if (head->kind == HTTP_REQUEST || head->kind == HTTP_PUSH)
 		return http2_judge_request(head, record, protocol_allowed);
 	if (head->kind == HTTP_TRAILERS)
@@ -139,7 +141,7 @@ L7_INLINE int http2_expected_head(const struct l7_config *config, struct http2_s
 							HTTP_REQUEST;
 		return side == HTTP2_ENDED || side == HTTP2_RESET ? HTTP2_STREAM_STATE : 0;
 	}
-	if (http2_is_idle(config, connection, direction, id))
+	if (http2_is_unopened(config, connection, direction, id))
 		return HTTP2_STREAM_STATE;
 	head->kind = direction == L7_RESPONSE && config->flags & L7_ONE_DIRECTION ? HTTP_RESPONSE : 0;
 	return 0;
@@ -185,6 +187,29 @@ L7_INLINE int http2_decode(struct l7_config *config, const struct http2_half *ha
 	return code;
 }
 
+/* What a whole head does to its stream, which it may open. Returns a code. */
+L7_INLINE int http2_enter(struct l7_config *config, struct l7_state *state, struct http2_tables *tables,
+			  struct http2_head *head, struct l7_record *record, __u32 ends, int place)
+{
+	struct http2_state *connection = (struct http2_state *)state->words;
+	__u32 promised = connection->half[L7_INDEX(head->direction, 2)].promised;
+	__u32 push = head->kind == HTTP_PUSH;
+	struct http2_stream *stream;
+
+	if (place < 0)
+		place = http2_open_stream(config, state, tables, head, push ? promised : record->stream);
+	if (place < 0)
+		return L7_TOO_MANY;
+	if (head->kind != HTTP_TRAILERS)
+		l7_set_number(record, HTTP_VERSION, 20);
+	stream = &tables->streams[L7_INDEX((__u32)place, HTTP2_STREAMS)];
+	if (!push)
+		return http2_apply_head(connection, stream, head, ends);
+	l7_set_number(record, HTTP_PROMISED, promised);
+	stream->flags |= head->flags & HTTP2_HEAD_HEAD ? HTTP2_STREAM_HEAD : 0;
+	return 0;
+}
+
 /* Decodes the block of a PUSH_PROMISE, or of HEADERS, and tells the head. The answer but for ERROR and ESCALATE is a PASS of
  * what was consumed and the padding. */
 L7_GLOBAL int http2_block(struct l7_config *config, struct l7_window *window, struct l7_state *state,
@@ -193,7 +218,7 @@ L7_GLOBAL int http2_block(struct l7_config *config, struct l7_window *window, st
 	struct http2_state *connection;
 	struct http2_half *half;
 	struct http2_head *head;
-	__u32 direction, ends, push, id;
+	__u32 direction, ends, push;
 	int place = HTTP2_NONE, code = 0;
 
 	if (!config || !window || !state || !tables || !record)
@@ -204,47 +229,29 @@ L7_GLOBAL int http2_block(struct l7_config *config, struct l7_window *window, st
 	head = &tables->head[direction];
 	push = half->block_type == HTTP2_TYPE_PUSH_PROMISE;
 	ends = !push && half->block_flags & HTTP2_END_STREAM;
-	id = half->block;
+	record->stream = half->block;
 	half->block = 0;
-	record->stream = id;
 	__builtin_memset(head, 0, sizeof *head);
 	head->direction = direction;
 	if (push)
 		head->kind = HTTP_PUSH;
 	else
-		code = http2_expected_head(config, connection, tables, head, id, &place);
+		code = http2_expected_head(config, connection, tables, head, record->stream, &place);
 	if (code)
 		return http2_error(state, window, record, code);
 	l7_begin(record);
 	code = http2_decode(config, half, tables, head, record);
-	if (hpack_escalates(code) || code == L7_TOO_LONG)
-		return http2_escalate(state, window, record, code);
 	if (!code)
 		code = http2_judge(head, record, connection->extended_connect || http2_is_unordered(config, half),
 				   ends);
+	if (!code && head->kind)
+		code = http2_enter(config, state, tables, head, record, ends, place);
+	if (hpack_escalates(code) || code == L7_TOO_LONG || code == L7_TOO_MANY)
+		return http2_escalate(state, window, record, code);
 	if (code)
 		return http2_error(state, window, record, code);
-	if (head->kind && place < 0) {
-		place = http2_open_stream(config, state, tables, head, push ? half->promised : id);
-		if (place < 0)
-			return http2_escalate(state, window, record, L7_TOO_MANY);
-	}
-	if (head->kind) {
-		struct http2_stream *stream = &tables->streams[L7_INDEX((__u32)place, HTTP2_STREAMS)];
-
-		if (push) {
-			l7_set_number(record, HTTP_PROMISED, half->promised);
-			stream->flags |= head->flags & HTTP2_HEAD_HEAD ? HTTP2_STREAM_HEAD : 0;
-		} else {
-			code = http2_apply_head(connection, stream, head, ends);
-		}
-		if (code)
-			return http2_error(state, window, record, code);
-		if (head->kind != HTTP_TRAILERS)
-			l7_set_number(record, HTTP_VERSION, 20);
-		if (ends)
-			record->flags = L7_MESSAGE_ENDS;
-	}
+	if (head->kind && ends)
+		record->flags = L7_MESSAGE_ENDS;
 	record->kind = head->kind;
 	return http2_done(half, record, half->pad, 0);
 }

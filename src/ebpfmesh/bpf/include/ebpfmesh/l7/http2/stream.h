@@ -6,9 +6,10 @@
  * the highest that its side has opened, so it can never be opened again (section 5.1.1), and no peer that keeps to the RFC
  * makes a message of what still comes on it. Frames that were on their way when it was reset are not wrong, and their
  * receiver must ignore them: likewise here, DATA is passed without being payload of anything, and a header block is decoded,
- * since it changes the table (section 4.3), and is told as nothing. A block that looks like a request is an ERROR: with no
- * kind of head, none of a request's pseudo-headers is allowed. The price: of a mistake on a stream that is remembered an
- * ERROR is told (STREAM_STATE), of the same mistake on one that is forgotten nothing, as of an id that was skipped. */
+ * since it changes the table (section 4.3), and is told as nothing. A block that looks like a request is an ERROR
+ * (STREAM_STATE). The price: of a mistake on a stream that is remembered an
+ * ERROR is told (STREAM_STATE), of the same mistake on one that is forgotten nothing. An id that was skipped is known as such
+ * above the highest forgotten one. */
 #ifndef EBPFMESH_L7_HTTP2_STREAM_H
 #define EBPFMESH_L7_HTTP2_STREAM_H
 
@@ -50,6 +51,15 @@ L7_GLOBAL int http2_find(struct http2_tables *tables, __u32 id)
 	return search.found;
 }
 
+/* The place of a stream is taken. */
+L7_INLINE void http2_forget(struct http2_state *connection, __u32 id)
+{
+	__u32 *highest = &connection->forgotten[id & 1 ? L7_REQUEST : L7_RESPONSE];
+
+	if (id > *highest)
+		*highest = id;
+}
+
 /* A place for a new stream, which is live and otherwise zeroes; HTTP2_NONE if as many are live as may be. */
 L7_GLOBAL int http2_make(struct l7_config *config, struct l7_state *state, struct http2_tables *tables, __u32 id)
 {
@@ -67,6 +77,7 @@ L7_GLOBAL int http2_make(struct l7_config *config, struct l7_state *state, struc
 		return HTTP2_NONE;
 	connection->live++;
 	stream = &tables->streams[L7_INDEX((__u32)search.found, HTTP2_STREAMS)];
+	http2_forget(connection, stream->id);
 	__builtin_memset(stream, 0, sizeof *stream);
 	stream->id = id;
 	stream->flags = HTTP2_STREAM_LIVE;
@@ -122,6 +133,18 @@ L7_INLINE int http2_is_idle(const struct l7_config *config, const struct http2_s
 	if (config->flags & L7_ONE_DIRECTION && opener != direction)
 		return 0;
 	return id > connection->half[L7_INDEX(opener, 2)].last;
+}
+
+/* Whether a stream that is not in the table can never have been open: it is idle, or its id was skipped, as far as it can be
+ * known that it was (section 5.1.1: it is closed then). */
+L7_INLINE int http2_is_unopened(const struct l7_config *config, const struct http2_state *connection, __u32 direction,
+				__u32 id)
+{
+	__u32 opener = id & 1 ? L7_REQUEST : L7_RESPONSE;
+
+	if (config->flags & L7_ONE_DIRECTION && opener != direction)
+		return 0;
+	return id > connection->forgotten[L7_INDEX(opener, 2)];
 }
 
 #endif
