@@ -116,6 +116,26 @@ def test_bytes_are_split_where_asked(
     assert without == [one for one in objects(capsys, file(REQUESTS)) if one["event"] != "data"]
 
 
+def test_splits_that_are_not_in_order_are_refused(file: File, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit:
+        main(["decode", file(REQUESTS), "--splits", "5,3"])
+    assert exit.value.code == 2
+    assert capsys.readouterr().err.endswith("argument --splits: the offsets 5,3 are not in order\n")
+
+
+@pytest.mark.parametrize("count", [1, 1000])  # it fails at the end; and in the middle
+def test_a_full_disk_is_one_line(count: int, file: File) -> None:
+    with Path("/dev/full").open("w") as full:
+        words = [*COMMAND, file(REQUESTS[:50] * count)]
+        ran = subprocess.run(
+            words, stdout=full, stderr=subprocess.PIPE, env=ENVIRONMENT, timeout=60, check=False
+        )
+    assert (ran.returncode, ran.stderr) == (
+        1,
+        b"ebpfmesh: error: standard output: No space left on device\n",
+    )
+
+
 def test_an_error_has_its_offset_and_what_came_before_it(
     file: File, capsys: pytest.CaptureFixture[str]
 ) -> None:

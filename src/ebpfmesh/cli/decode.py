@@ -49,6 +49,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=(),
         help="where to split the bytes: 10,20,30, or every",
     )
+    _add_configuration(parser)
+    parser.add_argument("--port", type=int, metavar="PORT", help="of the server: a hint for --protocol auto")
+    parser.add_argument("--udp", action="store_true", help="FILE is one datagram; for --protocol auto")
+    parser.epilog = (
+        "exit status: 0 decoded to the end, 1 not, or bytes that break the protocol, 2 wrong usage"
+    )
+
+
+def _add_configuration(parser: argparse.ArgumentParser) -> None:
+    """What `Config` is made of."""
     parser.add_argument(
         "--lenient",
         metavar="NAME",
@@ -64,16 +74,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="a header whose value to show; up to 8 of them",
     )
-    parser.add_argument("--port", type=int, metavar="PORT", help="of the server: a hint for --protocol auto")
-    parser.add_argument("--udp", action="store_true", help="FILE is one datagram; for --protocol auto")
     parser.add_argument(
         "--key",
         metavar="HEX",
         type=_key,
         help="32 digits: the key of the digests of secrets (one that nobody knows)",
-    )
-    parser.epilog = (
-        "exit status: 0 decoded to the end, 1 not, or bytes that break the protocol, 2 wrong usage"
     )
 
 
@@ -83,6 +88,8 @@ def _splits(text: str) -> tuple[int, ...] | str:
     found = tuple(int(part) for part in text.split(","))
     if min(found) < 0:
         raise ValueError
+    if list(found) != sorted(found):
+        raise argparse.ArgumentTypeError(f"the offsets {text} are not in order")
     return found
 
 

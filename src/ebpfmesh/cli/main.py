@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import signal
 import sys
@@ -14,7 +15,7 @@ from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any, NoReturn
 
-from ebpfmesh.errors import EbpfMeshError, VerifierError
+from ebpfmesh.errors import EbpfMeshError, HostError, VerifierError
 
 COMMANDS = {
     "run": "run the mesh of a configuration file and follow the file",
@@ -29,6 +30,7 @@ COMMANDS = {
     "build-parser": "build the core of a protocol of your own, for this machine and for the kernel",
 }
 
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # for what is printed
 OK, PROBLEM, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 _EPILOGUE = """\
@@ -48,10 +50,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _failed(error, debug="--debug" in words)
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:  # `ebpfmesh status | head -1`; the interpreter would complain once more at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # `ebpfmesh status | head -1`
+        _discard_output()
         return OK
+    except OSError as error:
+        if error.errno not in _NO_ROOM or error.filename is not None:
+            raise
+        _discard_output()
+        return _failed(HostError(error.strerror or "cannot be written", where="standard output"), debug=False)
     return status
+
+
+def _discard_output() -> None:
+    """What is still to be written goes nowhere: the interpreter would complain once more at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextmanager
