@@ -104,14 +104,15 @@ def _told(event: Query | Response) -> list[Event]:
     return [event, End(event.direction, event.position, event.stream)]
 
 
-def _vectors(prefix: int) -> tuple[Vector, ...]:
-    """The same messages for both transports: with ``prefix`` bytes of length in front of each."""
+def _framed(prefix: int, message: bytes) -> bytes:
+    return (struct.pack(">H", len(message)) if prefix else b"") + message
 
-    def framed(message: bytes) -> bytes:
-        return (struct.pack(">H", len(message)) if prefix else b"") + message
+
+def _vectors(prefix: int) -> tuple[Vector, ...]:
+    """The same messages for both transports: with ``prefix`` bytes of length, 2 or 0, in front of each."""
 
     def end(*messages: bytes) -> int:
-        return sum(map(len, map(framed, messages)))
+        return sum(prefix + len(message) for message in messages)
 
     www = {"name": "www.example.org", "type": 1, "class_": 1, "questions": 1}
     query = Query(REQUEST, end(_QUERY), 0x1234, 33, 0x0100, **www)  # type: ignore[arg-type]
@@ -130,34 +131,50 @@ def _vectors(prefix: int) -> tuple[Vector, ...]:
         **www,  # type: ignore[arg-type]
     )
     odd = Query(REQUEST, end(_ODD), 1, 23, 0, 0, "a\\.b\\\\\\007", 16, 3, questions=1)
-    long = _HEAD + b"\x3f" * 64 * 4
     return (
         Vector(
             "a query, one with EDNS, and an answer",
-            [(REQUEST, framed(_QUERY)), (REQUEST, framed(_EDNS)), (RESPONSE, framed(_ANSWER))],
+            [
+                (REQUEST, _framed(prefix, _QUERY)),
+                (REQUEST, _framed(prefix, _EDNS)),
+                (RESPONSE, _framed(prefix, _ANSWER)),
+            ],
             [*_told(query), *_told(edns), *_told(answer)],
         ),
-        Vector("characters that need an escape", [(REQUEST, framed(_ODD))], _told(odd)),
-        Vector("a message of 11 bytes", [(REQUEST, framed(_QUERY[:11]))], error=(Code.SHORT, prefix + 8)),
-        Vector("a question without class", [(REQUEST, framed(_QUERY[:-2]))], error=(Code.SHORT, prefix + 29)),
+        Vector("characters that need an escape", [(REQUEST, _framed(prefix, _ODD))], _told(odd)),
+    )
+
+
+def _wrong(prefix: int) -> tuple[Vector, ...]:
+    """Messages that break the protocol, and where."""
+    long = _HEAD + b"\x3f" * 64 * 4
+    return (
+        Vector(
+            "a message of 11 bytes", [(REQUEST, _framed(prefix, _QUERY[:11]))], error=(Code.SHORT, prefix + 8)
+        ),
+        Vector(
+            "a question without class",
+            [(REQUEST, _framed(prefix, _QUERY[:-2]))],
+            error=(Code.SHORT, prefix + 29),
+        ),
         Vector(
             "bytes behind the last record",
-            [(REQUEST, framed(_QUERY + b"\0"))],
+            [(REQUEST, _framed(prefix, _QUERY + b"\0"))],
             error=(Code.TRAILING, prefix + 33),
         ),
         Vector(
             "a label of type 01",
-            [(REQUEST, framed(_HEAD + b"\x41a\0\0\1\0\1"))],
+            [(REQUEST, _framed(prefix, _HEAD + b"\x41a\0\0\1\0\1"))],
             error=(Code.BAD_LABEL, prefix + 13),
         ),
         Vector(
             "a name that points to itself",
-            [(REQUEST, framed(_HEAD + b"\xc0\x0c\0\1\0\1"))],
+            [(REQUEST, _framed(prefix, _HEAD + b"\xc0\x0c\0\1\0\1"))],
             error=(Code.BAD_POINTER, prefix + 14),
         ),
         Vector(
             "a name of 257 bytes",
-            [(REQUEST, framed(long + b"\0\0\1\0\1"))],
+            [(REQUEST, _framed(prefix, long + b"\0\0\1\0\1"))],
             error=(Code.NAME_TOO_LONG, prefix + 205),
         ),
     )
@@ -176,7 +193,7 @@ class Dns(_Messages):
 
     name = "dns"
     transports = ("udp",)
-    vectors = _vectors(0)
+    vectors = (*_vectors(0), *_wrong(0))
 
 
 class DnsTcp(_Messages):
@@ -184,4 +201,4 @@ class DnsTcp(_Messages):
 
     name = "dns-tcp"
     core_name = "dns_tcp"
-    vectors = _vectors(2)
+    vectors = (*_vectors(2), *_wrong(2))
