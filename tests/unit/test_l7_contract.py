@@ -85,7 +85,7 @@ def test_the_page_has_the_numbers_of_the_code() -> None:
     for text in (
         f"up to {contract.WINDOW} bytes of one direction", f"From {ENOUGH} on a parser", f"From {SURE} on it is taken",
         f"adds {PORT} to a confidence", f"(32, at most {LONGEST_PREFIX})", f"{HEAD_LIMIT}\nbytes, and more",
-        f"After {Limits().faults} such faults", f"longer than {Limits().budget * 1000:g} ms",
+        f"After {Limits().faults} such faults", f"more than {Limits().budget * 1000:g} ms of processor time",
         f"after {Limits().overruns} of",
         f"after {FORGIVEN_AFTER} good calls", f"`FAULT` ({Code.FAULT:d})", f"`DISABLED` ({Code.DISABLED:d})",
         f"`fields` | {contract.FIELDS} values", f"more than {idle} records",
