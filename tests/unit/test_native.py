@@ -7,12 +7,13 @@ import copy
 import gc
 import os
 import pickle
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from probe import CONFIG, COUNT, END, ENDLESS, GAP, PAYLOAD, TEXT, library, payload, text
+from probe import CONFIG, COUNT, END, ENDLESS, GAP, HEADER, PAYLOAD, TEXT, library, payload, text
 
 from ebpfmesh.errors import ClosedError, EbpfMeshError, HostError, SpecError
 from ebpfmesh.l7 import native
@@ -193,6 +194,18 @@ def test_a_core_that_tells_without_end_is_stopped(connection: native.NativeConne
     *told, event = connection.feed(REQUEST, b"ee")
     assert set(kinds(told)) == {ENDLESS}
     assert (event.op, event.code) == (Op.ERROR, Code.BAD_CALL)
+
+
+@pytest.mark.parametrize("letter", b"esb")
+def test_a_core_that_moves_its_window_is_not_called_for_ever(tmp_path: Path, letter: int) -> None:
+    source = f'#include "{HEADER.with_name("liar.h")}"\n'
+    connection = native.load(library(tmp_path, source, "liar"), "liar").connection()
+    signal.alarm(60)  # C that does not return is ended by the default action only
+    try:
+        assert connection.feed(REQUEST, bytes((letter,)) * 10_000) == []
+    finally:
+        signal.alarm(0)
+    assert connection.position(REQUEST) == 10_000
 
 
 # --- connections ------------------------------------------------------------------------------------------------------

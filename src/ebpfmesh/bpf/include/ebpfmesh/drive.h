@@ -50,16 +50,18 @@ L7_INLINE void l7_lost(struct l7_flow *flow, __u64 bytes)
 
 /* Carries out the answer of one call: moves window->start and the flow on. Afterwards the core is called again as long as
  * window->start < window->end and the flow is not final. An answer that neither moves nor tells anything becomes an error,
- * and so do many that only tell, or a driver would call for ever. */
+ * and so do many that only tell, or a driver would call for ever, and one with more text than there is room for. */
 L7_INLINE int l7_advance(struct l7_flow *flow, struct l7_window *window, int op, struct l7_record *record)
 {
 	__u64 shown = window->end - window->start;
+	int moves = record->count || record->flags & L7_TO_END;
+	int empty = shown && op >= L7_PASS && op <= L7_REPLY && !moves && !record->kind;
 
-	if (shown && op >= L7_PASS && op <= L7_REPLY && !record->count && !record->kind && !(record->flags & L7_TO_END))
+	flow->idle = moves || op == L7_MORE ? 0 : flow->idle + 1;
+	if (empty || op < L7_MORE || op > L7_ERROR || flow->idle > L7_IDLE || record->used > L7_TEXT) {
+		L7_RESET(record); /* nothing of it can be believed */
 		op = l7_error(record, L7_BAD_CALL, window->start);
-	flow->idle = !record->count && !(record->flags & L7_TO_END) && op != L7_MORE ? flow->idle + 1 : 0;
-	if (op < L7_MORE || op > L7_ERROR || flow->idle > L7_IDLE)
-		op = l7_error(record, L7_BAD_CALL, window->start);
+	}
 	flow->op = op;
 	window->gap = 0;
 	if (op >= L7_PASS && op <= L7_REPLY) {

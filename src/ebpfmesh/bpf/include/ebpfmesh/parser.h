@@ -293,19 +293,36 @@ struct l7_core {
 		(record)->head = 0;                                                                                    \
 	} while (0)
 
+/* Where a window is belongs to its driver: what a core writes there lasts until it returns. */
+#define L7_KEEP(window)                                                                                                \
+	const __u32 l7_start = (window)->start, l7_end = (window)->end;                                                \
+	const __u8 l7_direction = (window)->direction
+
+#define L7_PUT_BACK(window)                                                                                            \
+	do {                                                                                                           \
+		(window)->start = l7_start;                                                                            \
+		(window)->end = l7_end;                                                                                \
+		(window)->direction = l7_direction;                                                                    \
+	} while (0)
+
 /* L7_PARSER(name, tables) makes the global function name_parse() around the static inline name_core(). L7_PARSER_WITHOUT_TABLES
  * is for a core that has none: a program passes NULL. */
 #define L7_PARSER(name, tables_type)                                                                                   \
 	L7_GLOBAL int name##_parse(struct l7_config *config, struct l7_window *window, struct l7_state *state,         \
 				   tables_type *tables, struct l7_record *record)                                      \
 	{                                                                                                              \
+		int op;                                                                                                \
+                                                                                                                       \
 		if (!config || !window || !state || !tables || !record)                                                \
 			return L7_ERROR;                                                                               \
 		L7_RESET(record);                                                                                      \
 		if (window->end > L7_WINDOW || window->start > window->end || window->direction > L7_RESPONSE)         \
 			return l7_error(record, L7_BAD_CALL, 0);                                                       \
+		L7_KEEP(window);                                                                                       \
 		L7_FORGET();                                                                                           \
-		return name##_core(config, window, state, tables, record);                                             \
+		op = name##_core(config, window, state, tables, record);                                               \
+		L7_PUT_BACK(window);                                                                                   \
+		return op;                                                                                             \
 	}                                                                                                              \
 	L7_NATIVE_CORE(name, sizeof(tables_type))
 
@@ -317,14 +334,19 @@ struct l7_no_tables {
 	L7_GLOBAL int name##_parse(struct l7_config *config, struct l7_window *window, struct l7_state *state,         \
 				   struct l7_no_tables *tables, struct l7_record *record)                              \
 	{                                                                                                              \
+		int op;                                                                                                \
+                                                                                                                       \
 		(void)tables;                                                                                          \
 		if (!config || !window || !state || !record)                                                           \
 			return L7_ERROR;                                                                               \
 		L7_RESET(record);                                                                                      \
 		if (window->end > L7_WINDOW || window->start > window->end || window->direction > L7_RESPONSE)         \
 			return l7_error(record, L7_BAD_CALL, 0);                                                       \
+		L7_KEEP(window);                                                                                       \
 		L7_FORGET();                                                                                           \
-		return name##_core(config, window, state, record);                                                     \
+		op = name##_core(config, window, state, record);                                                       \
+		L7_PUT_BACK(window);                                                                                   \
+		return op;                                                                                             \
 	}                                                                                                              \
 	L7_NATIVE_CORE(name, 0)
 
