@@ -45,7 +45,7 @@ def test_what_is_no_object_is_refused(tmp_path):
     text.write_text("no object")
     with pytest.raises(SpecError, match=r"text\.bpf\.o"):
         load(path=text)
-    with pytest.raises(SpecError, match=r"none\.bpf\.o: cannot be read"):
+    with pytest.raises(SpecError, match=r"none\.bpf\.o: there is no such object"):
         load(path=tmp_path / "none.bpf.o")
 
 
