@@ -152,3 +152,21 @@ def test_an_error_is_raised_again_and_only_for_its_direction() -> None:
             connection.feed(REQUEST, b"(")
     assert isinstance(connection.feed(RESPONSE, OK)[0], Response)
     assert Code.BAD_METHOD == 16
+
+
+@pytest.mark.parametrize("all_headers", [False, True])
+def test_a_field_without_room_is_unknown_and_not_empty(all_headers: bool) -> None:
+    data = b"GET /" + b"t" * 4000 + b" HTTP/1.1\r\nHost: a\r\nUser-Agent:\r\nX-A: 1\r\nX-A: 2\r\n\r\n"
+    [request, _] = told((REQUEST, data), config=Config(names=("x-a",), all_headers=all_headers))
+    assert isinstance(request, Request)
+    assert (request.host, request.registered, request.repeated) == (None, {}, ("x-a",))
+    assert {"host", "x-a"} <= {*request.truncated}
+    assert request.user_agent == ""  # nothing of it was lost
+
+
+def test_the_host_of_a_target_without_room_is_not_that_of_the_header() -> None:
+    data = b"GET http://" + b"u" * 4000 + b"@a/ HTTP/1.1\r\nHost: b\r\n\r\n"
+    [request, _] = told((REQUEST, data))
+    assert isinstance(request, Request)
+    assert (request.host, request.path) == (None, None)
+    assert {"host", "path", "target"} == {*request.truncated}

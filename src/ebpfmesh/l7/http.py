@@ -47,7 +47,7 @@ class Message(Event, frozen=True):
     repeated: tuple[str, ...] = ()
     """Attributes whose header came more than once: the first is kept."""
     truncated: tuple[str, ...] = ()
-    """Attributes that had no room."""
+    """Attributes that were cut; if nothing of it had room, the attribute is None."""
 
 
 class Request(Message, frozen=True):

@@ -100,7 +100,7 @@ L7_INLINE long http1_value_complete(struct http1_walk *walk)
 	} else if (field == HTTP_AUTHORIZATION) {
 		if (!(record->present & 1u << HTTP_AUTHORIZATION))
 			l7_set_number(record, HTTP_AUTHORIZATION, http1_digest_end(walk->state));
-	} else if (field < L7_FIELDS && !(record->present & 1u << (field & 31))) {
+	} else if (field < L7_FIELDS && !http1_came(record, field)) {
 		if (field == HTTP_UPGRADE)
 			half->seen |= HTTP1_SEEN_UPGRADE;
 		http1_keep_part(walk, field, 0, half->size);
@@ -148,7 +148,7 @@ L7_INLINE __u8 http1_way_of(const struct http1_walk *walk, __u32 field)
 		return HTTP1_HOST_VALUE;
 	if (field == HTTP_CONTENT_LENGTH || field == HTTP_FRAMING || field == HTTP_CONNECTION || field == HTTP_EXPECT)
 		return HTTP1_VALUE;
-	if (field < L7_FIELDS && record->present & 1u << field) {
+	if (field < L7_FIELDS && http1_came(record, field)) {
 		record->repeated |= 1u << field;
 		field = HTTP_OTHER;
 	}

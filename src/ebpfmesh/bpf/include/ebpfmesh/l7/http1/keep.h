@@ -16,19 +16,29 @@ L7_INLINE void http1_open(struct http1_walk *walk)
 	half->name = 0;
 }
 
-/* A part of the run is a field: cut where room ends. */
+/* Whether a value of the field came already in this head, be it that nothing of it had room. */
+L7_INLINE int http1_came(const struct l7_record *record, __u32 field)
+{
+	return (record->present | record->truncated) >> (field & (L7_FIELDS - 1)) & 1;
+}
+
+/* A part of the run is a field: cut where room ends. If nothing of it has room it is not present: an empty value is one that
+ * somebody sent. */
 L7_INLINE void http1_keep_part(struct http1_walk *walk, __u32 field, __u32 from, __u32 length)
 {
 	struct l7_record *record = walk->record;
 	__u32 room = walk->half->room;
 	__u32 offset = walk->half->value + from;
 	__u32 bit = 1u << (field & (L7_FIELDS - 1));
+	__u32 left = offset < room ? room - offset : 0;
 
-	if (offset > room || length > room - offset) {
+	if (length > left) {
 		record->truncated |= bit;
-		length = offset > room ? 0 : room - offset;
-		offset = offset > room ? 0 : offset; /* nothing of it is in the text, nor is room */
+		length = left;
+		bit = left ? bit : 0;
 	}
+	if (!left)
+		offset = 0;
 	record->fields[L7_INDEX(field, L7_FIELDS)].offset = offset;
 	record->fields[L7_INDEX(field, L7_FIELDS)].length = length;
 	record->present |= bit;

@@ -308,7 +308,7 @@ L7_INLINE int http1_whole_line(struct http1_walk *walk)
 		http1_whole_skip(walk, at + 2);
 		return 1;
 	}
-	if (field < L7_FIELDS && HTTP1_PLAIN_FIELDS & ~walk->record->present & 1u << field &&
+	if (field < L7_FIELDS && HTTP1_PLAIN_FIELDS & 1u << field && !http1_came(walk->record, field) &&
 	    !(field == HTTP_HOST && half->seen & HTTP1_SEEN_HOST) && http1_whole_value(walk, at + 2, field)) {
 		half->seen |= field == HTTP_HOST ? HTTP1_SEEN_HOST : field == HTTP_UPGRADE ? HTTP1_SEEN_UPGRADE : 0;
 		return 1;
