@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 
 from ebpfmesh import l7
+from ebpfmesh.errors import ConfigError
 from ebpfmesh.l7 import REQUEST, RESPONSE, Config, ParseError, Undecodable
 from ebpfmesh.l7.contract import Code as Shared
 from ebpfmesh.l7.events import Event
-from ebpfmesh.l7.http1 import Code, Http1, Request, Response
+from ebpfmesh.l7.http import HEADER_ATTRIBUTES
+from ebpfmesh.l7.http1 import Code, Framing, Http1, Options, Request, Response
 
 PARSER = Http1()
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -170,3 +172,76 @@ def test_the_host_of_a_target_without_room_is_not_that_of_the_header() -> None:
     assert isinstance(request, Request)
     assert (request.host, request.path) == (None, None)
     assert {"host", "path", "target"} == {*request.truncated}
+
+
+EARLY = b"HTTP/1.1 408 T\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+
+
+@pytest.mark.parametrize("status", [b"400", b"408", b"413", b"414", b"431", b"503"])
+@pytest.mark.parametrize(
+    "begun", [b"G", b"GET / HT", b"GET / HTTP/1.1\r\nHost: a\r\n", b"GET / HTTP/1.1\r\nX"]
+)
+def test_a_request_whose_head_is_unfinished_may_be_refused(status: bytes, begun: bytes) -> None:
+    connection = PARSER.connection()
+    connection.feed(REQUEST, GET)
+    connection.feed(RESPONSE, OK)
+    connection.feed(REQUEST, begun)
+    response, _ = connection.feed(RESPONSE, EARLY.replace(b"408", status))
+    assert isinstance(response, Response)
+    assert (response.stream, response.status) == (2, int(status))
+    assert response.connection == Options.CLOSE
+    with pytest.raises(ParseError) as error:
+        connection.feed(RESPONSE, OK)
+    assert error.value.code == Code.DATA_AFTER_CLOSE
+
+
+def test_the_rest_of_a_head_that_was_refused_is_the_request_of_that_answer() -> None:
+    connection = PARSER.connection()
+    connection.feed(REQUEST, GET[:20])
+    assert connection.feed(RESPONSE, EARLY)[0].stream == 1  # type: ignore[attr-defined]
+    [request, _] = connection.feed(REQUEST, GET[20:])
+    assert isinstance(request, Request)
+    assert request.stream == 1
+
+
+@pytest.mark.parametrize("before", [b"", GET])
+def test_a_server_that_waited_in_vain_says_408_to_nobody(before: bytes) -> None:
+    connection = PARSER.connection()
+    connection.feed(REQUEST, before)
+    connection.feed(RESPONSE, OK if before else b"")
+    response = connection.feed(RESPONSE, EARLY.replace(b"close", b"keep-alive"))[0]
+    assert isinstance(response, Response)
+    assert (response.stream, response.status, response.connection) == (0, 408, Options.KEEP_ALIVE)
+    assert isinstance(connection.feed(REQUEST, GET)[0], Request)  # it was on its way already
+
+
+def test_a_refused_head_may_have_asked_for_no_body() -> None:
+    for answer in (b"", b"12345"):
+        connection = PARSER.connection()
+        connection.feed(REQUEST, b"HEAD / HT")
+        events = connection.feed(RESPONSE, EARLY.replace(b"Length: 0", b"Length: 5") + answer)
+        events += connection.end(RESPONSE)
+        assert isinstance(events[0], Response)
+        assert events[0].framing == Framing.TO_CLOSE
+
+
+@pytest.mark.parametrize(("request_", "status"), [
+    (b"", b"400"), (b"", b"200"), (b"GET / HT", b"200"), (b"GET / HT", b"302"), (b"\r\n", b"400"),
+    (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: ", b"400"),
+    (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5", b"400"),
+])  # fmt: skip
+def test_every_other_response_that_was_not_asked_for_is_an_error(request_: bytes, status: bytes) -> None:
+    connection = PARSER.connection()
+    connection.feed(REQUEST, request_)
+    if b"\r\n\r\n" in request_:
+        connection.feed(RESPONSE, OK)
+    with pytest.raises(ParseError) as error:
+        connection.feed(RESPONSE, EARLY.replace(b"408", status))
+    assert error.value.code == Code.UNASKED_RESPONSE
+
+
+@pytest.mark.parametrize(("name", "attribute"), HEADER_ATTRIBUTES.items())
+def test_a_header_that_has_an_attribute_cannot_be_registered(name: str, attribute: str) -> None:
+    with pytest.raises(ConfigError, match=f"'{name}' is the attribute '{attribute}'"):
+        PARSER.connection(Config(names=("x-a", name)))
+    assert attribute in Request.__struct_fields__

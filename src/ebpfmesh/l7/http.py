@@ -143,3 +143,16 @@ RESPONSE_FIELDS = (
 )
 INTERIM_FIELDS = (Number(5, "version"), Number(6, "status"))
 TRAILER_FIELDS = (Number(17, "grpc_status"), Text(18, "grpc_message"))
+HEADER_ATTRIBUTES = {
+    "authorization": "authorization",
+    "connection": "connection",
+    "content-length": "content_length",
+    "content-type": "content_type",
+    "expect": "connection",
+    "host": "host",
+    "traceparent": "traceparent",
+    "transfer-encoding": "framing",
+    "upgrade": "upgrade",
+    "user-agent": "user_agent",
+}
+"""Headers whose value is told as an attribute of HTTP/1's events: they cannot be registered too."""

@@ -4,8 +4,8 @@
     for event in connection.feed(l7.REQUEST, received):
         ...
 
-A request and its response have the same ``stream``: 1 for the first of the connection. What is accepted, and where that
-differs from other parsers, is in docs/http1-conformance.md.
+A request and its response have the same ``stream``: 1 for the first of the connection, 0 for a 408 that answers none.
+What is accepted, and where that differs from other parsers, is in docs/http1-conformance.md.
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from ebpfmesh.errors import ConfigError
 from ebpfmesh.l7.contract import Code as Shared
 from ebpfmesh.l7.contract import Config, Direction
 from ebpfmesh.l7.http import (
+    HEADER_ATTRIBUTES,
     INTERIM_FIELDS,
     REQUEST_FIELDS,
     RESPONSE_FIELDS,
@@ -90,7 +92,7 @@ class Code(IntEnum):
     EMPTY_LINES = 38
     """Too many before a request (2.2)."""
     UNASKED_RESPONSE = 39
-    """A response, and no request is outstanding (9.2)."""
+    """A response, and no request is outstanding (9.2); 408, and a refusal of an unfinished head, are none."""
     UNASKED_UPGRADE = 40
     """101, and the request had no Upgrade (RFC 9110, 15.2.2)."""
     BODY_NOT_ALLOWED = 41
@@ -142,6 +144,17 @@ class Http1(CoreParser):
         5: Kind(None),
         11: Kind(Upgraded, RESPONSE_FIELDS + _LIST, registered=20, headers_behind=()),
     }
+
+    def resolved(self, config: Config | None) -> Config:
+        """As every parser's; ConfigError also for a registered name whose value has an attribute of its own."""
+        for name in config.names if config else ():
+            if name in HEADER_ATTRIBUTES:
+                raise ConfigError(
+                    f"the header {name!r} is the attribute {HEADER_ATTRIBUTES[name]!r} already",
+                    where=f"parser {self.name}",
+                    remedy="read the attribute, and take the name out of Config.names",
+                )
+        return super().resolved(config)
 
     @property
     def vectors(self) -> Sequence[Vector]:  # type: ignore[override]

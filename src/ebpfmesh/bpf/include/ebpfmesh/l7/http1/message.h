@@ -102,7 +102,8 @@ L7_INLINE int http1_request(struct http1_walk *walk)
 		return http1_refuse(walk, code);
 	if (!(half->seen & (HTTP1_SEEN_HOST | HTTP1_VERSION_0)) && http1_allows(walk, HTTP1_REQUIRE_HOST))
 		return http1_refuse(walk, HTTP1_NO_HOST);
-	if (!(walk->config->flags & L7_ONE_DIRECTION) && state->requests - state->responses >= HTTP1_OUTSTANDING)
+	if (!(walk->config->flags & L7_ONE_DIRECTION) &&
+	    (__s64)(state->requests - state->responses) >= HTTP1_OUTSTANDING)
 		return l7_escalate(walk->record, L7_TOO_MANY, half->at);
 	if (half->seen & HTTP1_TO_CONNECT) {
 		asked = HTTP1_ASKED_CONNECT;
@@ -133,6 +134,37 @@ L7_INLINE int http1_upgraded(struct http1_walk *walk)
 	return l7_pass(record, walk->half->at - walk->window->start, 0);
 }
 
+/* A request of which only a part of the head has come. */
+L7_INLINE int http1_is_begun(const struct http1_half *request)
+{
+	return request->phase >= HTTP1_METHOD_PHASE && !(request->seen & HTTP1_IN_TRAILERS) &&
+	       (request->phase < HTTP1_CHUNK_FIRST || request->phase >= HTTP1_LINE);
+}
+
+/* A response while no request waits for one. A server that gives a head up says so with an error of 4xx or 5xx and closes
+ * (RFC 9110 sections 15.5.9 and 15.5, RFC 6585 section 5); one that waited in vain for a head sends 408. No request is
+ * answered by that, so it is stream 0. Nothing may follow either. */
+L7_INLINE int http1_unasked(struct http1_walk *walk, __u32 framing)
+{
+	struct http1_half *half = walk->half;
+	struct http1_state *state = walk->state;
+	__u32 status = half->mark, begun = http1_is_begun(&state->half[L7_REQUEST]);
+
+	if (state->requests != state->responses || !(begun ? status >= 400 : status == 408))
+		return http1_refuse(walk, HTTP1_UNASKED_RESPONSE);
+	walk->record->stream = 0;
+	if (begun)
+		walk->record->stream = ++state->responses;
+	/* who did not read that the method is HEAD sends a body, who did sends none: what comes is what there is */
+	if (!(half->seen & (HTTP1_SEEN_LENGTH | HTTP1_SEEN_CODING)) ||
+	    (begun && state->half[L7_REQUEST].seen & HTTP1_TO_HEAD))
+		framing = HTTP_TO_CLOSE;
+	http1_persistence(walk, framing);
+	half->connection &= ~HTTP_PERSISTS;
+	l7_set_number(walk->record, HTTP_CONNECTION, half->connection);
+	return http1_tell(walk, HTTP_RESPONSE, framing);
+}
+
 L7_INLINE int http1_response(struct http1_walk *walk)
 {
 	struct http1_half *half = walk->half;
@@ -146,8 +178,8 @@ L7_INLINE int http1_response(struct http1_walk *walk)
 		return http1_refuse(walk, code);
 	if (one_direction)
 		asked = status == 101 ? HTTP1_ASKED_UPGRADE : HTTP1_ASKED_OTHER;
-	else if (state->requests == state->responses)
-		return http1_refuse(walk, HTTP1_UNASKED_RESPONSE);
+	else if ((__s64)(state->requests - state->responses) <= 0)
+		return http1_unasked(walk, framing);
 	walk->record->stream = state->responses + 1;
 	if ((status < 200 || status == 204) && (framing != HTTP_NO_BODY))
 		return http1_refuse(walk, HTTP1_BODY_NOT_ALLOWED);
