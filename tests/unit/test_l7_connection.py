@@ -86,6 +86,23 @@ def test_a_message_comes_with_its_payload_and_its_end(parser: l7.Parser) -> None
     assert connection.end(REQUEST) == []
 
 
+@pytest.mark.parametrize("wrong", [-1, -2, 2])
+def test_what_is_no_direction_is_refused_and_changes_nothing(parser: l7.Parser, wrong: int) -> None:
+    connection = parser.connection()
+    for use in (
+        lambda: connection.feed(wrong, b"M\0\0"),
+        lambda: connection.end(wrong),
+        lambda: connection.lost(wrong, 1),
+        lambda: connection.position(wrong),
+        lambda: connection.expected(wrong),
+        lambda: connection.decodable(wrong),
+    ):
+        with pytest.raises(ValueError, match=f"{wrong} is not a valid Direction"):
+            use()
+    for direction in (REQUEST, RESPONSE, 0, 1):
+        assert len(connection.feed(direction, b"M\0\0")) == 2
+
+
 def test_a_number_without_a_name_stays_a_number(parser: l7.Parser) -> None:
     [event, _] = parser.connection().feed(RESPONSE, b"M\3\0abc")
     assert event == Message(RESPONSE, 6, 1, "abc", None, 3)

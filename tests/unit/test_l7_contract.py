@@ -117,6 +117,8 @@ def test_a_packed_configuration_has_the_size_that_cores_were_built_with(tmp_path
     ({"key": b"short"}, "key: has 5 bytes, not 16"),
     ({"names": tuple(f"x-{n}" for n in range(9))}, "names: at most 8 different"),
     ({"names": ("a", "a")}, "names: at most 8 different"),
+    ({"names": "abc"}, "names: is 'abc', not a tuple of names"),
+    ({"leniencies": "bare_lf"}, "leniencies: is 'bare_lf', not a set of names"),
     ({"names": ("Host",)}, "names: 'Host' is no header name in lower case"),
     ({"names": ("",)}, "names: '' is no header name"),
     ({"names": ("a b",)}, "names: 'a b' is no header name"),

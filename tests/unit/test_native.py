@@ -181,6 +181,20 @@ def test_lost_payload_is_no_loss_and_lost_heads_are_told(connection: native.Nati
         connection.lost(REQUEST, -1)
 
 
+@pytest.mark.parametrize("wrong", [-1, 2])
+def test_what_is_no_direction_is_refused(connection: native.NativeConnection, wrong: int) -> None:
+    for use in (
+        lambda: connection.feed(wrong, b"n"),
+        lambda: connection.lost(wrong, 1),
+        lambda: connection.position(wrong),
+        lambda: connection.op(wrong),
+        lambda: connection.core.detect(b"n", wrong),
+    ):
+        with pytest.raises(ValueError, match=f"{wrong} is not a valid Direction"):
+            use()
+    assert (connection.position(REQUEST), connection.position(RESPONSE)) == (0, 0)
+
+
 # --- cores at fault ---------------------------------------------------------------------------------------------------
 
 

@@ -35,6 +35,7 @@ from ebpfmesh.l7.events import Data, Dropped, End, Event, Replied, Tunnel, Undec
 if TYPE_CHECKING:
     from ebpfmesh.l7.parser import CoreParser, Parser
 
+_DIRECTIONS = tuple(Direction)
 _PASS, _DROP, _REPLY, _ESCALATE, _ERROR = map(int, (Op.PASS, Op.DROP, Op.REPLY, Op.ESCALATE, Op.ERROR))
 _ENDS, _TO_END, _TUNNEL = map(int, (RecordFlag.MESSAGE_ENDS, RecordFlag.TO_END, RecordFlag.TUNNEL))
 _unpack = EVENT.unpack_from
@@ -86,15 +87,16 @@ class Connection(ABC):
         """What the next bytes of a direction tell; nothing once the direction is undecodable.
 
         Raises ParseError if they break the protocol: its ``events`` are what came before it in these bytes.
-        Every later call for this direction raises it again, without events. TypeError if ``data`` is nothing like bytes.
+        Every later call for this direction raises it again, without events. TypeError if ``data`` is nothing like bytes;
+        ValueError if ``direction`` is none, here as in each method.
         """
         if type(data) is not bytes:
             data = memoryview(data).cast("B")
-        return self._given(self._flows[direction], data, False)
+        return self._given(self._flow(direction), data, False)
 
     def end(self, direction: int) -> list[Event]:
         """What the end of a direction tells: nothing comes after it. ParseError as for `feed`."""
-        return self._given(self._flows[direction], b"", True)
+        return self._given(self._flow(direction), b"", True)
 
     def lost(self, direction: int, count: int) -> list[Event]:
         """What it tells that ``count`` bytes of a direction are missing here: the capture did not see them.
@@ -102,7 +104,7 @@ class Connection(ABC):
         Missing payload is no loss: it does not come as `Data`. Missing structure makes the direction undecodable, or
         whatever the protocol says, when the next bytes come.
         """
-        flow = self._flows[direction]
+        flow = self._flow(direction)
         if flow.error is not None:
             raise _again(flow.error)
         if count <= 0 or flow.final or flow.ended:
@@ -121,17 +123,20 @@ class Connection(ABC):
 
     def position(self, direction: int) -> int:
         """How many bytes of a direction were fed, or lost."""
-        return self._flows[direction].position
+        return self._flow(direction).position
 
     def expected(self, direction: int) -> int:
         """How many of the next bytes of a direction are known to be payload: nobody has to look at them."""
-        flow = self._flows[direction]
+        flow = self._flow(direction)
         return max(0, flow.until - flow.position)
 
     def decodable(self, direction: int) -> bool:
         """Whether the direction is still followed: it was not undecodable, and no error."""
-        flow = self._flows[direction]
+        flow = self._flow(direction)
         return flow.error is None and not flow.final
+
+    def _flow(self, direction: int) -> Flow:
+        return self._flows[Direction(direction)]
 
     def _given(self, flow: Flow, data: Bytes, end: bool) -> list[Event]:
         if flow.error is not None:
@@ -223,6 +228,8 @@ class CoreConnection(Connection):
 
     def feed(self, direction: int, data: Bytes) -> list[Event]:
         """As `Connection.feed`."""
+        if direction not in _DIRECTIONS:  # the tuple of flows would take -1 for one
+            raise ValueError(f"{direction!r} is not a valid Direction")
         flow = self._flows[direction]
         if flow.until or flow.final or flow.ended or self._watch is not None or type(data) is not bytes:
             return super().feed(direction, data)

@@ -126,6 +126,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                 raise ConfigError(f"is {getattr(self, limit)}, not 0 to 2**32 - 1", where=limit)
         if len(self.key) != 16:
             raise ConfigError(f"has {len(self.key)} bytes, not 16", where="key")
+        for field, wanted in (("leniencies", "a set"), ("names", "a tuple")):
+            if isinstance(getattr(self, field), str | bytes):  # whose characters would be the names
+                raise ConfigError(f"is {getattr(self, field)!r}, not {wanted} of names", where=field)
         if len(self.names) > NAMES or len(set(self.names)) != len(self.names):
             raise ConfigError(f"at most {NAMES} different names", where="names")
         for name in self.names:

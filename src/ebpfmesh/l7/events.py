@@ -25,6 +25,8 @@ class Event(msgspec.Struct, frozen=True, tag_field="event", tag=_tag, omit_defau
 
     ``position`` counts bytes of the direction. It is that of the first byte behind the event's own bytes: where the payload
     of a message begins, where a message without payload ended. It does not depend on how the bytes were split.
+
+    An event can be compared, and hashed unless a field is a mapping, as ``registered`` of HTTP's heads is.
     """
 
     direction: Direction

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ebpfmesh.errors import ClosedError, EbpfMeshError, HostError, SpecError
-from ebpfmesh.l7.contract import EVENT, FIELDS, Bytes, Config, RawEvent, raw_events
+from ebpfmesh.l7.contract import EVENT, FIELDS, Bytes, Config, Direction, RawEvent, raw_events
 
 try:
     from ebpfmesh.l7._native import ffi
@@ -76,7 +76,7 @@ class Core:
         Only the first 4096 bytes are looked at. None: these are too few to say. A core without detector says 0.
         """
         data = prefix if type(prefix) is bytes else bytes(memoryview(prefix)[:4096])
-        answer: int = _lib().l7_detect(self._core, direction, data, len(data))
+        answer: int = _lib().l7_detect(self._core, Direction(direction), data, len(data))
         if answer == _UNDECIDED:
             return None
         return 0 if answer == _NO_DETECTOR else answer
@@ -130,9 +130,10 @@ class NativeConnection:
     def feed(self, direction: int, data: Bytes, *, end: bool = False) -> list[RawEvent]:
         """Give it the next bytes of a direction, and with ``end`` its end; what the core tells, in order.
 
-        Errors: ClosedError for bytes after the end of their direction; EbpfMeshError if another thread is in it.
+        Errors: ClosedError for bytes after the end of their direction; EbpfMeshError if another thread is in it;
+        ValueError if ``direction`` is none, here as in each method.
         """
-        return raw_events(self.told(direction, data, end=end))
+        return raw_events(self.told(Direction(direction), data, end=end))
 
     def told(self, direction: int, data: Bytes, end: bool = False) -> bytes:
         """As `feed`; the events as a stream of ``struct l7_event``, which `raw_events` reads."""
@@ -167,15 +168,15 @@ class NativeConnection:
         """``count`` bytes of a direction are missing here: the capture did not see them."""
         if count < 0:
             raise ValueError(f"{count} bytes cannot be lost")
-        _lib().l7_miss(self._connection, direction, count)
+        _lib().l7_miss(self._connection, Direction(direction), count)
 
     def position(self, direction: int) -> int:
         """How many bytes of a direction were given, or lost."""
-        return int(_lib().l7_flow_of(self._connection, direction).position)
+        return int(_lib().l7_flow_of(self._connection, Direction(direction)).position)
 
     def op(self, direction: int) -> int:
         """The last operation of a direction: a number of `contract.Op`."""
-        return int(_lib().l7_flow_of(self._connection, direction).op)
+        return int(_lib().l7_flow_of(self._connection, Direction(direction)).op)
 
     def _failure(self, number: int) -> EbpfMeshError:
         where = f"parser {self.core.name}"
