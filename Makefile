@@ -27,7 +27,7 @@ demo: $(STAMPS)/packages-demo $(STAMPS)/venv-run objects ## see a mesh work in t
 test: $(STAMPS)/packages-test $(STAMPS)/venv-test objects ## run the tests; without root, those that need no kernel
 	@scripts/test $(PYTEST_ARGS)
 
-bench: $(STAMPS)/packages-bench $(STAMPS)/venv-bench objects ## measure against direct, HAProxy and Envoy; writes bench/results
+bench: $(STAMPS)/packages-bench $(STAMPS)/venv-bench objects ## measure against direct, HAProxy and Envoy, the parsers against others; writes bench/results
 	@scripts/host bench
 	$(PY) bench/run.py $(ARGS)
 
