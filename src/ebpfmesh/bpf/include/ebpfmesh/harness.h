@@ -174,7 +174,9 @@ L7_INLINE int l7_feed_bytes(struct l7_run *run, struct l7_window *window, struct
 	run->input += unseen;
 	run->taken += unseen + length;
 	if (length) {
-		bpf_probe_read_kernel(window->data, length, input->bytes + L7_INDEX(run->input, L7_INPUT));
+		/* the size is masked, since verifiers up to 6.1 lose a bound over the branches of newer compilers */
+		bpf_probe_read_kernel(window->data, L7_INDEX(length - 1, L7_WINDOW) + 1,
+				      input->bytes + L7_INDEX(run->input, L7_INPUT));
 		l7_begin_window(window, flow, record, length, chunk->direction & 1, 0);
 	}
 	run->input += length;

@@ -78,7 +78,8 @@ L7_INLINE int l7_fill_msg(struct sk_msg_md *msg, __u8 *to, __u32 at, __u32 lengt
 	data = msg->data;
 	end = msg->data_end;
 	/* a read behind the end would succeed, and show other memory */
-	if ((__u64)(end - data) < length)
+	barrier_var(length); /* as in tell.h */
+	if ((__u64)(end - data) < length || length > L7_WINDOW)
 		return -1;
 	return bpf_probe_read_kernel(to, length, data);
 }
