@@ -42,8 +42,8 @@ L7_GLOBAL int l7_tell(struct l7_told *told, struct l7_call *call, struct l7_wind
 		fields += present >> i & 1;
 	}
 	size = 8 * L7_INDEX(fields, 2 * L7_FIELDS);
-	barrier_var(
-		used); /* verifiers up to 6.1 have lost its bound by now, if a newer compiler kept it on the stack */
+	/* verifiers up to 6.1 have lost its bound by now, if a newer compiler kept it on the stack */
+	barrier_var(used);
 	if (used > L7_TEXT)
 		return 0;
 	bpf_probe_read_kernel(told->bytes + size, used, record->text);
