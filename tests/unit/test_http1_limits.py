@@ -245,3 +245,54 @@ def test_a_header_that_has_an_attribute_cannot_be_registered(name: str, attribut
     with pytest.raises(ConfigError, match=f"'{name}' is the attribute '{attribute}'"):
         PARSER.connection(Config(names=("x-a", name)))
     assert attribute in Request.__struct_fields__
+
+
+@pytest.mark.parametrize("host", [
+    "a", "a:80", "a:", "a:0", "a:65535", "a-b.c_d~%20!$&'()*+,;=:1", "[::1]", "[::1]:443", "[fe80::1%25eth0]:1", "10.0.0.1:8080",
+    "", "a.b.example:00080", "a" * 64 + ":80",
+])  # fmt: skip
+def test_a_host_is_a_name_or_an_address_with_or_without_a_port(host: str) -> None:
+    [request, _] = told((REQUEST, b"GET / HTTP/1.1\r\nHost: " + host.encode() + b" \r\n\r\n"))
+    assert isinstance(request, Request)
+    assert request.host == host
+
+
+WRONG_HOSTS = [
+    "a:80:80", "a:b", "a:65536", "a:99999999999999999999", ":80", ":", "[::1", "[::1:443", "[]", "[::1]a", "[::1]:x", "a[::1]", "::1", "]",
+    '"a"', "<a>", "a\\b", "a^", "a`", "a{b}", "a|b",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("host", WRONG_HOSTS)
+def test_what_is_no_host_is_an_error_wherever_it_stands(host: str) -> None:
+    for head_, code in (
+        (f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n", Code.BAD_HOST),
+        (f"GET http://{host}/ HTTP/1.1\r\nHost: a\r\n\r\n", Code.BAD_TARGET),
+        (f"CONNECT {host} HTTP/1.1\r\nHost: a\r\n\r\n", Code.BAD_TARGET),
+    ):
+        found = set()
+        for at in range(len(head_)):
+            with pytest.raises(ParseError) as error:
+                told((REQUEST, head_[:at].encode()), (REQUEST, head_[at:].encode()))
+            found.add((error.value.code, error.value.position))
+        assert len(found) == 1
+        assert found.pop()[0] == code
+
+
+@pytest.mark.parametrize("target", ["a", "a:", "a:0", "*", "[::1]", "/", "a:65536", "a" * 300 + ":80"])
+def test_connect_needs_a_host_and_a_port(target: str) -> None:
+    with pytest.raises(ParseError) as error:
+        told((REQUEST, f"CONNECT {target} HTTP/1.1\r\nHost: a\r\n\r\n".encode()))
+    assert error.value.code == Code.BAD_TARGET
+
+
+@pytest.mark.parametrize(
+    ("method", "good"), [("GET", False), ("HEAD", False), ("OPTIONS", True), ("M-SEARCH", True)]
+)
+def test_the_asterisk_is_for_options(method: str, good: bool) -> None:
+    data = f"{method} * HTTP/1.1\r\nHost: a\r\n\r\n".encode()
+    if good:
+        assert isinstance(told((REQUEST, data))[0], Request)
+    else:
+        with pytest.raises(ParseError, match="bad target"):
+            told((REQUEST, data))

@@ -48,7 +48,7 @@ class Code(IntEnum):
     BAD_METHOD = 16
     """No token, or no single space behind it (3.1)."""
     BAD_TARGET = 17
-    """None of the four forms (3.2)."""
+    """None of the four forms, or no authority in it; "*" without OPTIONS (3.2)."""
     BAD_VERSION = 18
     """Not HTTP/1.0 or HTTP/1.1, in capitals (2.3)."""
     BAD_STATUS = 19
@@ -70,7 +70,7 @@ class Code(IntEnum):
     REPEATED_HOST = 27
     """More than one Host (3.2)."""
     BAD_HOST = 28
-    """A character that no host and port has (3.2)."""
+    """Not a host and port (3.2)."""
     BAD_CONTENT_LENGTH = 29
     """Not digits only, or over 2**63 - 1 (6.2)."""
     REPEATED_CONTENT_LENGTH = 30

@@ -222,7 +222,10 @@ L7_INLINE int http1_whole_value(struct http1_walk *walk, __u32 at, __u32 field)
 
 	if (used + 64 > half->room)
 		return 0;
-	n = http1_any(half, field == HTTP_HOST ? http1_authority_run(from, to) : http1_copy_run(from, to));
+	n = http1_any(half, field == HTTP_HOST ? http1_usual_host_run(from, to) : http1_copy_run(from, to));
+	if (field == HTTP_HOST && n && n < 56 && *http1_bytes(walk->window, at + n) == ':')
+		n += http1_any(half,
+			       http1_usual_port_run(http1_bytes(walk->window, at + n), http1_text(walk, used + n)));
 	end = http1_bytes(walk->window, at + n);
 	if (n == 64 && field != HTTP_HOST) {
 		half->value = used;

@@ -3,6 +3,7 @@
 #ifndef EBPFMESH_L7_HTTP1_SPAN_H
 #define EBPFMESH_L7_HTTP1_SPAN_H
 
+#include "authority.h"
 #include "digest.h"
 #include "keep.h"
 #include "scan.h"
@@ -13,7 +14,8 @@ L7_INLINE long http1_authority_end(struct http1_walk *walk)
 {
 	struct http1_half *half = walk->half;
 
-	if (half->size == half->mark)
+	if (half->size == half->mark ||
+	    !http1_is_authority(walk, half->mark, half->size - half->mark, half->phase == HTTP1_TARGET_CONNECT))
 		return http1_fail(walk, HTTP1_BAD_TARGET);
 	http1_keep_part(walk, HTTP_HOST, half->mark, half->size - half->mark);
 	half->seen |= HTTP1_SEEN_AUTHORITY;
@@ -71,6 +73,8 @@ L7_INLINE long http1_span_stop(struct http1_walk *walk, __u8 phase, __u8 c)
 	struct http1_half *half = walk->half;
 
 	if (phase == HTTP1_HOST_VALUE) {
+		if ((http1_is_space(c) || c == '\r' || c == '\n') && !http1_is_authority(walk, 0, half->size, 0))
+			return http1_fail(walk, HTTP1_BAD_HOST);
 		if (http1_is_space(c)) {
 			half->phase = HTTP1_HOST_END;
 			return 0;
@@ -120,6 +124,35 @@ L7_INLINE __u32 http1_authority_run(const __u8 *from, __u8 *to)
 			return k + http1_first(stop);
 	}
 	return 64;
+}
+
+/* … of a usual host: letters, digits, '-', '.'. */
+L7_INLINE __u32 http1_usual_host_run(const __u8 *from, __u8 *to)
+{
+	for (__u32 k = 0; k < 64; k += 8) {
+		__u64 word = l7_load64(from + k);
+		__u64 stop = http1_not_name(word) & ~http1_zero_bytes(word ^ HTTP1_EACH('.'));
+
+		l7_store64(to + k, word);
+		if (stop)
+			return k + http1_first(stop);
+	}
+	return 64;
+}
+
+/* … of a colon and a usual port: one to four digits, or five up to 59999. 0: it is none. */
+L7_INLINE __u32 http1_usual_port_run(const __u8 *from, __u8 *to)
+{
+	__u64 word = l7_load64(from), low = word & HTTP1_LOW7, stop;
+	__u32 n;
+
+	l7_store64(to, word);
+	stop = ~((low + HTTP1_EACH(0x80 - '0')) & ~(low + HTTP1_EACH(0x7f - '9'))) | word;
+	stop &= HTTP1_HIGH & ~0xffull;
+	if (from[0] != ':' || !stop)
+		return 0;
+	n = http1_first(stop);
+	return n == 1 || n > 6 || (n == 6 && from[1] > '5') ? 0 : n;
 }
 
 /* … of a path, which ends at '?' or '#'. */

@@ -81,6 +81,8 @@ L7_INLINE long http1_method_end(struct http1_walk *walk)
 		half->seen |= HTTP1_TO_HEAD;
 	if (half->size == 7 && word == HTTP_WORD("CONNECT\0"))
 		half->seen |= HTTP1_TO_CONNECT;
+	if ((half->size == 7 && word == HTTP_WORD("OPTIONS\0")) || (half->size == 8 && word == HTTP_WORD("M-SEARCH")))
+		half->seen |= HTTP1_TO_OPTIONS;
 	http1_keep(walk, HTTP_METHOD);
 	http1_open(walk);
 	half->at++;
@@ -121,7 +123,7 @@ L7_INLINE long http1_target_first(struct http1_walk *walk, __u8 c)
 
 	if (half->seen & HTTP1_TO_CONNECT)
 		half->phase = HTTP1_TARGET_CONNECT;
-	else if (c == '/' || c == '*')
+	else if (c == '/' || (c == '*' && half->seen & HTTP1_TO_OPTIONS))
 		half->phase = HTTP1_TARGET_PATH;
 	else if (letter < 26)
 		half->phase = HTTP1_TARGET_SCHEME;

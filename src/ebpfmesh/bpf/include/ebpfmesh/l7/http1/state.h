@@ -19,7 +19,7 @@ enum http1_code {
 	HTTP1_BAD_VALUE,		 /* 9110 5.5: a control character */
 	HTTP1_NO_HOST,			 /* 3.2: HTTP/1.1 without Host; an error only if HTTP1_REQUIRE_HOST is set */
 	HTTP1_REPEATED_HOST,		 /* 3.2 */
-	HTTP1_BAD_HOST,			 /* 3.2: a character that no host and port has */
+	HTTP1_BAD_HOST,			 /* 3.2: not a host and port */
 	HTTP1_BAD_CONTENT_LENGTH,	 /* 6.2: not digits only, or over 2**63 - 1 */
 	HTTP1_REPEATED_CONTENT_LENGTH,	 /* 6.3, also with equal values */
 	HTTP1_BAD_TRANSFER_ENCODING,	 /* 6.1: chunked is not the last coding, or twice; unknown codings; HTTP/1.0 */
@@ -122,7 +122,8 @@ enum http1_seen {
 	HTTP1_TRAILERS_CAME = 512,
 	HTTP1_VERSION_0 = 1024, /* HTTP/1.0 */
 	HTTP1_SEEN_UPGRADE = 2048,
-	HTTP1_CAREFUL = 4096, /* no line is taken as a whole: all headers are listed, or lines may be folded */
+	HTTP1_TO_OPTIONS = 8192, /* … OPTIONS, or M-SEARCH of UPnP: to "*" */
+	HTTP1_CAREFUL = 4096,	 /* no line is taken as a whole: all headers are listed, or lines may be folded */
 };
 
 /* Of a request that waits for its answer: what that answer may look like. */
