@@ -21,7 +21,10 @@ from http2_wire import (
     settings,
 )
 
+from ebpfmesh import l7
+from ebpfmesh.errors import ConfigError
 from ebpfmesh.l7.contract import Config
+from ebpfmesh.l7.http import HTTP2_ATTRIBUTES
 
 Header = tuple[str, str]
 REST = GET[1:]
@@ -323,3 +326,11 @@ def test_a_head_may_span_windows() -> None:
     config = Config(block_limit=8192, text_limit=8192, all_headers=True)
     [request, _] = read(client(headers(1, *GET, *pairs)), config=config)
     assert tuple(tuple(pair) for pair in request["headers"]) == (*GET, *pairs)
+
+
+@pytest.mark.parametrize("parser", ["http2", "grpc"])
+@pytest.mark.parametrize(("name", "attribute"), HTTP2_ATTRIBUTES.items())
+def test_a_header_that_has_an_attribute_cannot_be_registered(parser: str, name: str, attribute: str) -> None:
+    reason = f"is the attribute '{attribute}'" if attribute else "cannot be registered"
+    with pytest.raises(ConfigError, match=f"'{name}' {reason}"):
+        l7.parser(parser).connection(Config(names=(name,)))

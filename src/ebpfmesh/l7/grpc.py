@@ -14,7 +14,7 @@ from urllib.parse import unquote
 from ebpfmesh.l7 import http2
 from ebpfmesh.l7.contract import Config, RawEvent
 from ebpfmesh.l7.events import Event
-from ebpfmesh.l7.http import Header, Request, Response, Trailers
+from ebpfmesh.l7.http import HTTP2_ATTRIBUTES, Header, Request, Response, Trailers, refuse_told
 from ebpfmesh.l7.http2_order import FrameOrder
 from ebpfmesh.l7.parser import CoreParser
 from ebpfmesh.l7.plan import Kind, Number, Plans
@@ -152,6 +152,11 @@ class Grpc(CoreParser):
         **{kind: made for kind, made in http2.KINDS.items() if kind not in (_REQUEST, _RESPONSE, _TRAILERS)},
         _MESSAGE: Kind(Message, (Number(0, "length"), Number(1, "compressed", bool), Number(2, "number"))),
     }
+
+    def resolved(self, config: Config | None) -> Config:
+        """As every parser's; ConfigError also for a registered name that has an attribute of its own, or none at all."""
+        refuse_told(self.name, config, HTTP2_ATTRIBUTES)
+        return super().resolved(config)
 
     def __init__(self) -> None:
         self._http = http2.Http2()

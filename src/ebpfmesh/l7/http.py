@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import IntEnum, IntFlag
 
+from ebpfmesh.errors import ConfigError
+from ebpfmesh.l7.contract import Config
 from ebpfmesh.l7.events import Event
 from ebpfmesh.l7.plan import Number, Text
 
@@ -156,3 +158,34 @@ HEADER_ATTRIBUTES = {
     "user-agent": "user_agent",
 }
 """Headers whose value is told as an attribute of HTTP/1's events: they cannot be registered too."""
+
+
+HTTP2_ATTRIBUTES = {
+    **{name: HEADER_ATTRIBUTES[name] for name in (
+        "authorization", "content-length", "content-type", "host", "traceparent", "user-agent",
+    )},
+    "grpc-encoding": "grpc_encoding",
+    "grpc-message": "grpc_message",
+    "grpc-status": "grpc_status",
+    "grpc-timeout": "grpc_timeout",
+    "expect": "",
+    "te": "",
+}  # fmt: skip
+"""The same of HTTP/2 and gRPC; what is told as no attribute either has an empty one."""
+
+
+def refuse_told(parser: str, config: Config | None, attributes: Mapping[str, str]) -> None:
+    """ConfigError if ``config`` registers a header that is told as one of ``attributes``, by name, or not at all."""
+    for name in config.names if config else ():
+        if attribute := attributes.get(name):
+            raise ConfigError(
+                f"the header {name!r} is the attribute {attribute!r} already",
+                where=f"parser {parser}",
+                remedy="read the attribute, and take the name out of Config.names",
+            )
+        if attribute is not None:
+            raise ConfigError(
+                f"the header {name!r} cannot be registered: a rule of the protocol is all that it is read for",
+                where=f"parser {parser}",
+                remedy="take the name out of Config.names",
+            )

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ebpfmesh.errors import ConfigError
 from ebpfmesh.l7.contract import Code as Shared
 from ebpfmesh.l7.contract import Config, Direction
 from ebpfmesh.l7.http import (
@@ -32,6 +31,7 @@ from ebpfmesh.l7.http import (
     Request,
     Response,
     Trailers,
+    refuse_told,
 )
 from ebpfmesh.l7.parser import CoreParser
 from ebpfmesh.l7.plan import Kind, Text
@@ -147,13 +147,7 @@ class Http1(CoreParser):
 
     def resolved(self, config: Config | None) -> Config:
         """As every parser's; ConfigError also for a registered name whose value has an attribute of its own."""
-        for name in config.names if config else ():
-            if name in HEADER_ATTRIBUTES:
-                raise ConfigError(
-                    f"the header {name!r} is the attribute {HEADER_ATTRIBUTES[name]!r} already",
-                    where=f"parser {self.name}",
-                    remedy="read the attribute, and take the name out of Config.names",
-                )
+        refuse_told(self.name, config, HEADER_ATTRIBUTES)
         return super().resolved(config)
 
     @property

@@ -23,6 +23,7 @@ from ebpfmesh.l7.contract import REQUEST, RESPONSE, Config, Direction
 from ebpfmesh.l7.contract import Code as Shared
 from ebpfmesh.l7.events import Event, builtins
 from ebpfmesh.l7.http import (
+    HTTP2_ATTRIBUTES,
     INTERIM_FIELDS,
     REQUEST_FIELDS,
     RESPONSE_FIELDS,
@@ -31,6 +32,7 @@ from ebpfmesh.l7.http import (
     Request,
     Response,
     Trailers,
+    refuse_told,
 )
 from ebpfmesh.l7.http2_order import FrameOrder
 from ebpfmesh.l7.parser import CoreParser
@@ -262,6 +264,11 @@ class Http2(CoreParser):
     codes = Code
     leniencies = {"upgraded": 1}  # noqa: RUF012
     kinds = KINDS
+
+    def resolved(self, config: Config | None) -> Config:
+        """As every parser's; ConfigError also for a registered name that has an attribute of its own, or none at all."""
+        refuse_told(self.name, config, HTTP2_ATTRIBUTES)
+        return super().resolved(config)
 
     def order(self, config: Config) -> FrameOrder:
         """By streams and acknowledgements: many requests at a time may be unanswered, in any order."""
