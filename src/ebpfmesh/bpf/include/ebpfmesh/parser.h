@@ -148,7 +148,7 @@ struct l7_record {
 	__u64 head;	 /* of the bytes of count, how many at the front are not payload */
 	__u32 present;	 /* bit n: fields[n] is set */
 	__u32 repeated;	 /* bit n: the field came more than once; the first value is kept */
-	__u32 truncated; /* bit n: the text was full; the value is cut, or empty */
+	__u32 truncated; /* bit n: the text was full; the value is cut, or absent if nothing of it was kept */
 	__u32 used;	 /* bytes of text */
 	union l7_value fields[L7_FIELDS];
 	__u8 text[L7_TEXT + L7_SLACK];
