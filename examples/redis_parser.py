@@ -26,7 +26,8 @@ LARGEST = 0x7FFFFFFF
 _LENGTH = re.compile(rb"(-?)((?:0|[1-9][0-9]{0,17})?)")
 _LINE_END = re.compile(rb"[\r\n]")
 _WORD = re.compile(
-    rb"[ \t\r\n\v\f]*+ ([^ \t\r\n\"']*+) (?: \"((?:\\.|[^\"\\])*+)\" | '((?:\\'|[^'])*+)' )?+ (?=[ \t\r\n\v\f]|$)",
+    rb"[ \t\r\n\v\f]* (?![ \t\r\n\v\f]) ([^ \t\r\n\"']*) (?: \"((?:\\.|[^\"\\])*)\" | '((?:\\'|\\(?!')|[^'\\])*)' )?"
+    rb"(?=[ \t\r\n\v\f]|$)",
     re.VERBOSE,
 )
 _ESCAPE = re.compile(rb"\\(x[0-9a-fA-F]{2}|.)")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import structlog
 
 from ebpfmesh.errors import HostError
 from ebpfmesh.testing import NetNs, PrivateCgroup, compile_bpf, private_bpffs, private_cgroup, private_netns
@@ -55,6 +56,13 @@ def pytest_sessionstart() -> None:
     if os.geteuid() == 0:
         with suppress(HostError):
             remove_stale()
+
+
+@pytest.fixture(autouse=True)
+def logs_as_the_library_leaves_them() -> Iterator[None]:
+    """The command line configures structlog for its process; a test that runs it here must not configure the next test."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(autouse=True)
