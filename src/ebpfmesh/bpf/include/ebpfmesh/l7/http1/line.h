@@ -171,7 +171,9 @@ L7_INLINE long http1_value(struct http1_walk *walk)
 	half->at += n;
 	if (half->size > HTTP1_LIST_LIMIT && (half->field == HTTP_CONTENT_LENGTH || half->field == HTTP_FRAMING ||
 					      half->field == HTTP_CONNECTION || half->field == HTTP_EXPECT)) {
-		half->at -= half->size - HTTP1_LIST_LIMIT;
+		if (half->size - HTTP1_LIST_LIMIT < n) /* else white space went over it before this run */
+			n = half->size - HTTP1_LIST_LIMIT;
+		half->at -= n;
 		return http1_fail(walk, L7_TOO_LONG);
 	}
 	return n == 64 ? 0 : http1_value_stop(walk);
