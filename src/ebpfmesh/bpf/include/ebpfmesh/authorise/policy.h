@@ -54,7 +54,8 @@ enum l7_service_flag {
 
 /* One version of a service. */
 struct l7_service {
-	__u32 flags; /* enum l7_service_flag */
+	__u64 digest; /* of what it was compiled from, for the agent that takes over; no program reads it */
+	__u32 flags;  /* enum l7_service_flag */
 	__u8 protocol;
 	__u8 undecodable;
 	__u16 sample;		 /* of traces that begin here: of 65536, how many are sampled; 65535 is all */
@@ -65,6 +66,7 @@ struct l7_service {
 	__u32 refusal;		 /* element of l7_replies: what no rule allows (403) */
 	__u32 bad_path;		 /* … whose path cannot be normalised (400) */
 	__u32 undecodable_reply; /* … that cannot be followed (400) */
+	__u32 identities; /* number of the workloads' table: part of the key of l7_workloads; 0: nobody asks who it is */
 	__u32 spare;
 };
 
@@ -82,9 +84,18 @@ struct l7_source_key {
 	__u32 address;
 };
 
+/* Of one rule set: what another service names makes no difference, and a change is in force with the set. */
 struct l7_address_key {
-	__u32 prefix; /* bits */
+	__u32 prefix; /* bits: 32 of the number, then those of the address */
+	__u32 rules;
 	__u32 address[4];
+};
+
+/* A cgroup of a workload. A change of the workloads is a new table under another number, in force with the services' versions. */
+struct l7_workload_key {
+	__u64 cgroup;
+	__u32 identities;
+	__u32 spare;
 };
 
 /* Element of l7_policies: the rules of one service for one source. */
@@ -194,11 +205,12 @@ struct l7_condition {
 	__u8 text[L7_CONDITION_TEXT]; /* zeroes behind it */
 };
 
-/* The names behind the numbers, for people: no program reads it. */
-struct l7_rule_name {
-	__u32 service;
-	__u32 action;
-	char name[56];
+/* The names behind the numbers, for people and for the agent that takes over: no program reads them. A name keeps its number
+ * as long as it is in force. */
+struct l7_name_entry {
+	__u32 service; /* number of the service; 0 for a workload */
+	__u32 action;  /* enum l7_action; 0 if it is no rule's */
+	char text[64]; /* empty: the number is free */
 };
 
 L7_TABLE(l7_settings, 1, struct l7_settings);
@@ -209,8 +221,12 @@ L7_TABLE(l7_lists, 4096, struct l7_list);
 L7_TABLE(l7_rules, 4096, struct l7_rule);
 L7_TABLE(l7_conditions, 1024, struct l7_condition);
 L7_TABLE(l7_configs, 64, struct l7_config);
+L7_TABLE(l7_rule_names, 4096, struct l7_name_entry);   /* by l7_rule.number */
+L7_TABLE(l7_limit_names, 1024, struct l7_name_entry);  /* by l7_limit.number */
+L7_TABLE(l7_route_names, 1024, struct l7_name_entry);  /* by the argument of a ROUTE */
+L7_TABLE(l7_source_names, 1024, struct l7_name_entry); /* by the number of the workload */
 L7_CLASSIC_MAP(l7_sources, BPF_MAP_TYPE_HASH, 4096, struct l7_source_key, __u32, 0);
-L7_CLASSIC_MAP(l7_workloads, BPF_MAP_TYPE_HASH, 1024, __u64, __u32, 0); /* cgroup id -> workload */
+L7_CLASSIC_MAP(l7_workloads, BPF_MAP_TYPE_HASH, 2048, struct l7_workload_key, __u32, 0); /* -> workload */
 L7_CLASSIC_MAP(l7_addresses, BPF_MAP_TYPE_LPM_TRIE, 1024, struct l7_address_key, __u32, BPF_F_NO_PREALLOC);
 L7_CLASSIC_MAP(l7_paths, BPF_MAP_TYPE_HASH, 4096, struct l7_path_key, __u32, 0);       /* -> list */
 L7_CLASSIC_MAP(l7_segments, BPF_MAP_TYPE_HASH, 8192, struct l7_segment_key, __u32, 0); /* -> path state */
