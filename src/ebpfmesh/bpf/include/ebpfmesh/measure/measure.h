@@ -47,8 +47,8 @@ struct l7_service_stats {
 	__u64 counters[L7_STATS_ROOM];
 };
 
-#define L7_CLASSES 6 /* status classes: 0 is none (no response came), 1 to 5 */
-#define L7_BUCKETS 64
+#define L7_CLASSES 6  /* status classes: 0 is none (no response came), 1 to 5 */
+#define L7_BUCKETS 96 /* the last begins at 12.9 s: measure/latency.h */
 
 struct l7_metric_key {
 	__u32 service;
@@ -107,10 +107,10 @@ enum l7_log_kind {
 struct l7_log_state {
 	__u64 written; /* of the recent ones */
 	__u64 told;    /* arrival time of the log's own limit */
-	__u64 dropped; /* by the rate bound */
+	__u64 dropped; /* by the rate bound, or all places tried were being written */
 	__u64 ring_full;
-	__u64 samples;	    /* allowed requests, to pick one of so many */
-	__u64 metrics_full; /* requests that were counted in the overflow row */
+	__u64 samples;	    /* allowed requests that were drawn */
+	__u64 metrics_full; /* requests that were counted in l7_overflow (measure/count.h): no row was free */
 };
 
 L7_TABLE(l7_stats, 1024, struct l7_service_stats);
