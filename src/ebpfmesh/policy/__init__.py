@@ -2,6 +2,31 @@
 
 from __future__ import annotations
 
+from ebpfmesh.identity import Workload
+from ebpfmesh.policy.fault import Fault
+from ebpfmesh.policy.http import Http
+from ebpfmesh.policy.limit import Limit
 from ebpfmesh.policy.model import Backend, Balance, Capacity, Config, Service
+from ebpfmesh.policy.reply import Reply
+from ebpfmesh.policy.request_match import GrpcMatch, HeaderMatch
+from ebpfmesh.policy.route import Route
+from ebpfmesh.policy.rule import Rule
+from ebpfmesh.policy.source import Source
 
-__all__ = ["Backend", "Balance", "Capacity", "Config", "Service"]
+__all__ = [
+    "Backend",
+    "Balance",
+    "Capacity",
+    "Config",
+    "Fault",
+    "GrpcMatch",
+    "HeaderMatch",
+    "Http",
+    "Limit",
+    "Reply",
+    "Route",
+    "Rule",
+    "Service",
+    "Source",
+    "Workload",
+]

@@ -9,20 +9,31 @@ from __future__ import annotations
 
 import errno
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec.structs import force_setattr, replace
 
 from ebpfmesh.engine.balance.table import HashKey
+from ebpfmesh.identity.workload import Workload
 from ebpfmesh.policy import size
 from ebpfmesh.policy.address import Endpoint, parse
+from ebpfmesh.policy.fault import Fault
+from ebpfmesh.policy.http import Http
+from ebpfmesh.policy.limit import Limit
+from ebpfmesh.policy.reply import Reply
+from ebpfmesh.policy.route import Route
+from ebpfmesh.policy.rule import Rule
+from ebpfmesh.policy.series import as_tuple, settle
 
 Protocol = Literal["tcp", "udp"]
+L7Protocol = Literal["http1", "http2", "grpc"]
 Refusal = Literal["ECONNREFUSED", "EHOSTUNREACH", "ENETUNREACH", "ETIMEDOUT", "EACCES", "EPERM"]
 
 _Count = Annotated[int, msgspec.Meta(ge=1, le=1 << 24)]
 
+
+_NONE = ((), (), (), ())
 
 _HASH_KEYS = {key.name.lower().replace("_", "-"): key for key in HashKey}
 
@@ -83,17 +94,31 @@ class Service(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     """What happens when a lookup in the kernel fails: refuse with ``no_backend``, or connect to the address as it is."""
     removed_backends: Literal["finish", "destroy"] = "finish"
     """What happens to connections of a backend that is removed: they finish, or their sockets are destroyed."""
+    l7: L7Protocol | None = None
+    """What its requests are in; None: connections are all that is seen of it. "grpc" is HTTP/2 that is refused as gRPC."""
+    http: Http = Http()
+    """How requests are treated, apart from the rules; needs ``l7``."""
+    rules: tuple[Rule, ...] = ()
+    """Who may do what. Without an allowing rule, everything that none denies; with one, only what one allows."""
+    limits: tuple[Limit, ...] = ()
+    """How many requests; needs ``l7``. All that match hold."""
+    faults: tuple[Fault, ...] = ()
+    """Requests that are answered with an error on purpose; needs ``l7``."""
+    routes: tuple[Route, ...] = ()
+    """Names of requests in metrics; needs ``l7``. The first that matches counts."""
 
     def __post_init__(self) -> None:
         if type(self.addresses) is not tuple:
-            force_setattr(self, "addresses", _tuple(self.addresses))
-        backends = _tuple(self.backends)
+            force_setattr(self, "addresses", as_tuple(self.addresses))
+        backends = as_tuple(self.backends)
         if type(backends) is tuple and str in map(type, backends):
             backends = tuple([Backend(one) if isinstance(one, str) else one for one in backends])
         if backends is not self.backends:
             force_setattr(self, "backends", backends)
         if isinstance(self.balance, str):
             force_setattr(self, "balance", Balance(self.balance))
+        if (self.rules, self.limits, self.faults, self.routes) != _NONE:  # most of 10,000 services have none
+            settle(self, rules=None, limits=None, faults=None, routes=None)
 
     @property
     def endpoints(self) -> list[Endpoint]:
@@ -132,10 +157,13 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     capacity: Capacity = Capacity()
     memory_budget: int | str = "256MiB"
     """The most kernel memory that the maps may take: bytes, or "256MiB"."""
+    workloads: tuple[Workload, ...] = ()
+    """Who the clients are, by their cgroups."""
+    replies: tuple[Reply, ...] = ()
+    """What clients are told in place of a service's answer; rules, limits and faults name them."""
 
     def __post_init__(self) -> None:
-        if type(self.services) is not tuple:
-            force_setattr(self, "services", _tuple(self.services))
+        settle(self, services=None, workloads=None, replies=None)
 
     @property
     def memory_budget_bytes(self) -> int:
@@ -167,8 +195,3 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
         """This configuration without the service of that name; KeyError if there is none."""
         position = self._positions[name]
         return replace(self, services=self.services[:position] + self.services[position + 1 :])
-
-
-def _tuple(value: Any) -> Any:
-    # What is no series of things stays as it is, a lone string too; the check then reports its type.
-    return tuple(value) if isinstance(value, list) or hasattr(value, "__next__") else value

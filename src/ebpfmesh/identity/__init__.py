@@ -1,0 +1,7 @@
+"""Who is who: workloads, told apart by their cgroup, with a SPIFFE id and labels; pure, without a kernel."""
+
+from __future__ import annotations
+
+from ebpfmesh.identity.workload import Workload
+
+__all__ = ["Workload"]
