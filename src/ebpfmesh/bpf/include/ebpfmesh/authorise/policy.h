@@ -50,6 +50,8 @@ enum l7_service_flag {
 	L7_KEEPS_PARAMETERS = 128, /* ";…" in a segment is part of it; otherwise it is refused */
 	L7_DRAINS = 256,	   /* the service is gone: its connections pass */
 	L7_HAS_ALLOW = 512,	   /* some rule allows: what no rule allows is denied, whatever the source */
+	L7_ASKS_ADDRESS = 1024,	   /* a rule asks for the client's address; without, its class is 0 and not looked up */
+	L7_ASKS_PORT = 2048,	   /* a rule asks for the port; without, it is 0 in the key of l7_sources */
 };
 
 /* One version of a service. */
@@ -77,11 +79,12 @@ struct l7_service_entry {
 };
 
 /* Where a request comes from: the workload by its cgroup, 0 if it is none that is named; the class of its address, the
- * number of the longest prefix that a rule names, 0 if none. */
+ * number of the longest prefix that a rule of this set names, 0 if none. */
 struct l7_source_key {
 	__u32 rules;
 	__u32 workload;
 	__u32 address;
+	__u32 port; /* that the client connected to, of the service's; 0 without L7_ASKS_PORT */
 };
 
 /* Of one rule set: what another service names makes no difference, and a change is in force with the set. */
