@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from ebpfmesh.identity.workload import Workload
+from ebpfmesh.identity.workloads import Workloads
 
-__all__ = ["Workload"]
+__all__ = ["Workload", "Workloads"]
