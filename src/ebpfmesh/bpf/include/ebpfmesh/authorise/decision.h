@@ -19,6 +19,8 @@ enum l7_reason {
 	L7_UNJUDGED = 9,       /* bytes that no program saw */
 };
 
+#define L7_PATH 2048 /* bytes of a path as it was sent: a longer one cannot be normalised */
+
 struct l7_decision {
 	/* asked: set by the caller, who lets the record's fields stand */
 	__u64 generation;
@@ -27,7 +29,7 @@ struct l7_decision {
 	__u32 policy; /* of the source */
 	__u32 workload;
 	__u32 address[4]; /* of the client */
-	/* the version that is current: copied, so that no later look-up differs */
+	/* the version that is current: l7_decide() copies it, so that no later look-up differs */
 	struct l7_service service;
 	/* decided */
 	__u8 allowed;
@@ -42,11 +44,12 @@ struct l7_decision {
 	__u64 retry_after; /* nanoseconds */
 	/* work */
 	__u32 method;	   /* bit of enum l7_method */
-	__u32 path_offset; /* of the normalised path: in text of the record, or in path below */
-	__u32 path_length;
+	__u32 path_offset; /* of what is looked at next of the normalised path */
+	__u32 path_length; /* of the normalised path, which is in path below */
 	__u32 path_state;
 	__u64 path_hash;
 	__u64 work[8]; /* for the steps, whatever they need */
+	__u8 path[L7_PATH + L7_SLACK]; /* normalised, if path_ok is 1; a '/' behind it ends its last segment */
 };
 
 #endif

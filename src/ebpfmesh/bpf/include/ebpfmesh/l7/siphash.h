@@ -25,14 +25,17 @@ L7_INLINE void siphash_round(__u64 v[4])
 	v[2] = siphash_rotated(v[2], 32);
 }
 
-L7_INLINE void siphash_begin(__u64 v[4], const struct l7_config *config)
+L7_INLINE void siphash_keyed(__u64 v[4], __u64 k0, __u64 k1)
 {
-	__u64 k0 = config->key[0], k1 = config->key[1];
-
 	v[0] = k0 ^ 0x736f6d6570736575ull;
 	v[1] = k1 ^ 0x646f72616e646f6dull;
 	v[2] = k0 ^ 0x6c7967656e657261ull;
 	v[3] = k1 ^ 0x7465646279746573ull;
+}
+
+L7_INLINE void siphash_begin(__u64 v[4], const struct l7_config *config)
+{
+	siphash_keyed(v, config->key[0], config->key[1]);
 }
 
 /* Eight bytes of the text, as l7_load64 gives them. */

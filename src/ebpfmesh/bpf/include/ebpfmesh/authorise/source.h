@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0 */
+/* Who asks: the workload by the cgroups of the client's socket, the class of its address, and by both the policy. */
+#ifndef EBPFMESH_AUTHORISE_SOURCE_H
+#define EBPFMESH_AUTHORISE_SOURCE_H
+
+#include "../enrol/connection.h"
+#include "policy.h"
+
+/* The deepest cgroup that is named; 0: none. */
+L7_INLINE __u32 l7_workload(const struct l7_connection *connection)
+{
+	for (int i = 0; i < L7_CGROUPS; i++) {
+		__u64 cgroup = connection->cgroups[i];
+		const __u32 *workload;
+
+		if (!cgroup)
+			break;
+		workload = bpf_map_lookup_elem(&l7_workloads, &cgroup);
+		if (workload)
+			return *workload;
+	}
+	return 0;
+}
+
+L7_INLINE __u32 l7_address_class(const struct l7_connection *connection)
+{
+	struct l7_address_key key = { .prefix = 128 };
+	const __u32 *number;
+
+	for (int i = 0; i < 4; i++)
+		key.address[i] = connection->address[i];
+	number = bpf_map_lookup_elem(&l7_addresses, &key);
+	return number ? *number : 0;
+}
+
+/* Looks up workload and policy of a connection at a generation, unless they are of it already. Returns 0; -1 if there is no
+ * such service: policy is then 0, by which a decision fails. */
+L7_GLOBAL int l7_source(struct l7_connection *connection, __u64 generation)
+{
+	const struct l7_service_entry *entry;
+	const struct l7_service *service;
+	struct l7_source_key key = {};
+	const __u32 *policy;
+
+	if (!connection)
+		return -1;
+	if (connection->generation == generation && generation)
+		return 0;
+	connection->generation = generation;
+	connection->workload = l7_workload(connection);
+	connection->policy = 0;
+	entry = l7_element(&l7_services, connection->service);
+	if (!entry)
+		return -1;
+	service = l7_current_service(entry, generation);
+	if (!(service->flags & L7_SERVICE_PRESENT))
+		return -1;
+	key.rules = service->rules;
+	key.workload = connection->workload;
+	key.address = l7_address_class(connection);
+	policy = bpf_map_lookup_elem(&l7_sources, &key);
+	connection->policy = policy ? *policy : service->policy;
+	return 0;
+}
+
+#endif
