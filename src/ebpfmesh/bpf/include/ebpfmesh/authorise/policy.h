@@ -52,6 +52,8 @@ enum l7_service_flag {
 	L7_HAS_ALLOW = 512,	   /* some rule allows: what no rule allows is denied, whatever the source */
 	L7_ASKS_ADDRESS = 1024,	   /* a rule asks for the client's address; without, its class is 0 and not looked up */
 	L7_ASKS_PORT = 2048,	   /* a rule asks for the port; without, it is 0 in the key of l7_sources */
+	L7_ASKS_WORKLOAD = 4096,   /* a rule asks for the workload; without, it is 0 in that key */
+	L7_IS_GRPC = 8192,	   /* refusals are gRPC's */
 };
 
 /* One version of a service. */
