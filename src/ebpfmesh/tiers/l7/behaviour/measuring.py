@@ -1,0 +1,94 @@
+"""Making all probes, in a process of their own, within a bounded time."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from ebpfmesh.errors import EbpfMeshError
+from ebpfmesh.features.throwaway import throwaway_cgroup
+from ebpfmesh.tiers.l7.behaviour import catalogue, trial
+from ebpfmesh.tiers.l7.behaviour.outcome import Behaviour, Outcome
+
+TIMEOUT = 10.0
+"""Seconds that all probes may take together; half a second is what they take."""
+
+
+def measure(timeout: float = TIMEOUT) -> Behaviour:
+    """What this kernel does with enrolled sockets: every probe made once, in a throw-away cgroup and namespace.
+
+    The probes run in a child process: a socket gets its cgroup from the process that makes it, and what hangs is ended with
+    the process. ``timeout`` is in seconds; the probe that it ends "fails", those behind it are made by another child.
+
+    Never raises for what the kernel does: where probes cannot be made (no object, no cgroup, a missing capability) their
+    outcomes are "unknown" and say why. Minimum kernel: 5.13. Capabilities: CAP_BPF, CAP_NET_ADMIN; with CAP_SYS_ADMIN in a
+    network namespace of their own.
+    """
+    start = time.monotonic()
+    outcomes: list[Outcome] = []
+    try:
+        with throwaway_cgroup() as cgroup:
+            while len(outcomes) < len(catalogue.every()):
+                outcomes += _child(cgroup, len(outcomes), start + timeout)
+    except (EbpfMeshError, OSError) as error:
+        outcomes += _rest(len(outcomes), str(error))
+    return Behaviour(platform.release(), tuple(outcomes), round(time.monotonic() - start, 3))
+
+
+def _child(cgroup: int, first: int, deadline: float) -> Iterator[Outcome]:
+    """The outcomes of the probes from ``first`` on; at least one."""
+    command = [sys.executable, "-P", "-m", "ebpfmesh.tiers.l7.behaviour", str(cgroup), str(first)]
+    left = deadline - time.monotonic()
+    if left <= 0:
+        yield from _rest(first, "not begun: the time for all probes was up")
+        return
+    # half of what is left, so that those behind a probe that hangs have a chance
+    try:
+        done = subprocess.run(
+            command, env=_environment(), pass_fds=(cgroup,), stdin=subprocess.DEVNULL, capture_output=True,
+            timeout=max(left / 2, 0.5), check=False,
+        )  # fmt: skip
+        lines, hung, error = done.stdout, False, done.stderr
+    except subprocess.TimeoutExpired as late:
+        lines, hung, error = late.stdout or b"", True, b""
+    found = [
+        msgspec.json.decode(line, type=Outcome)
+        for line in lines.splitlines(keepends=True)
+        if line[-1:] == b"\n"
+    ]
+    yield from found
+    at = first + len(found)
+    if at == len(catalogue.every()):
+        return
+    if hung:
+        yield trial.not_made(catalogue.every()[at], "fails", "it did not come to an end")
+    elif not found:  # the child could not begin: another would not either
+        yield from _rest(at, _last_line(error) or "the probes' process ended without a word")
+    else:
+        yield trial.not_made(
+            catalogue.every()[at], "unknown", f"the probes' process ended: {_last_line(error)}"
+        )
+
+
+def _rest(first: int, why: str) -> Iterator[Outcome]:
+    for probe in catalogue.every()[first:]:
+        yield trial.not_made(probe, "unknown", why)
+
+
+def _last_line(text: bytes) -> str:
+    lines = text.decode(errors="replace").strip().splitlines()
+    return lines[-1] if lines else ""
+
+
+def _environment() -> dict[str, str]:
+    """This process's, and the paths that it imports from: the child is to find the same package."""
+    package = str(Path(__file__).parents[4])
+    paths = [package, *(path for path in sys.path if path and path != package)]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
