@@ -42,13 +42,49 @@ struct sock_common {
 
 #define SOCK_DONE 1 /* bit of skc_flags: the peer's FIN has come */
 
+struct kernfs_node {
+	__u64 id; /* of a cgroup: the inode of its directory */
+} CORE;
+
+struct cgroup;
+
+struct cgroup_subsys_state {
+	struct cgroup_subsys_state *parent;
+	struct cgroup *cgroup;
+} CORE;
+
+struct cgroup {
+	struct cgroup_subsys_state self;
+	struct kernfs_node *kn;
+} CORE;
+
+struct sock_cgroup_data {
+	struct cgroup *cgroup;
+} CORE;
+
 struct sock {
 	struct sock_common __sk_common;
 	__u16 sk_protocol;
+	struct sock_cgroup_data sk_cgrp_data;
+	void *sk_user_data; /* of a socket in a sockmap: its sk_psock, and flags in the lowest three bits */
+} CORE;
+
+typedef struct {
+	int counter;
+} atomic_t;
+
+typedef struct {
+	atomic_t refs;
+} refcount_t;
+
+struct sk_psock {
+	refcount_t refcnt;
 } CORE;
 
 /* bpf_skc_to_tcp_sock() and bpf_skc_to_tcp6_sock() return these; a struct sock is at their start. */
-struct tcp_sock;
+struct tcp_sock {
+	__u32 write_seq; /* of the next byte that is queued */
+} CORE;
 struct tcp6_sock;
 
 /* What an iterator over a socket-storage map is given (net/core/bpf_sk_storage.c). */

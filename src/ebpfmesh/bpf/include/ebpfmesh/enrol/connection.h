@@ -27,18 +27,27 @@ struct l7_mark {
 	__u64 position; /* bytes that were queued for the wire when sk_msg ran last */
 	__u64 passed;	/* … that were let through by then */
 	__u64 allowed;	/* … up to which may leave: what passed, and the rest of a body that is allowed */
+	__u64 payload;	/* … from which on all that passed was payload, up to passed */
+	__u32 protocol; /* enum l7_protocol */
+	__u32 enrolled; /* it counts as open */
+	__u64 task;	/* whose send was judged last: thread group and thread */
 };
 
 #define L7_CGROUPS 8	/* of a socket, from its own upwards, that are looked for among the workloads */
 #define L7_IN_FLIGHT 64 /* requests of one connection whose responses are still to come; a power of two */
 
 enum l7_connection_flag {
-	L7_SWALLOWS = 1,	/* the rest of a message that was answered locally is taken out */
-	L7_SWALLOWS_ALL = 2,	/* … and everything that follows */
-	L7_REPLY_DUE = 4,	/* the reply waits for the responses before it */
-	L7_RESPONSES_LOST = 8,	/* responses cannot be followed: they pass */
-	L7_DECIDED = 16,	/* the head at the front of the next message was parsed and decided */
-	L7_FORWARDED_PART = 32, /* a part of the head at hand has left */
+	L7_SWALLOWS = 1,	 /* the rest of a message that was answered locally is taken out */
+	L7_SWALLOWS_ALL = 2,	 /* … and everything that follows */
+	L7_REPLY_DUE = 4,	 /* the reply waits for the responses before it */
+	L7_RESPONSES_LOST = 8,	 /* responses cannot be followed: they pass */
+	L7_DECIDED = 16,	 /* the head at the front of the next message was parsed and decided */
+	L7_FORWARDED_PART = 32,	 /* a part of the head at hand has left */
+	L7_SWALLOWS_COUNT = 64,	 /* what is swallowed ends with the count at hand */
+	L7_RESPONSE_COUNT = 128, /* the response ends with the count at hand */
+	L7_IN_RESPONSE = 256,	 /* its head was seen */
+	L7_HAS_PART = 512,	 /* l7_parts has the record of the request's head at hand */
+	L7_HAS_RESPONSE_PART = 1024,
 };
 
 struct l7_in_flight {
@@ -60,13 +69,15 @@ struct l7_connection {
 	__u32 policy;
 	__u32 flags;
 	__u8 protocol;
-	__u8 reserved[3];
+	__u8 reason; /* enum l7_reason, of what was decided */
+	__u16 port;  /* that the client connected to, of the service's */
 	__u32 reply; /* that is due: element of l7_replies */
 	__u64 retry_after;
 	struct l7_flow flows[2];
 	struct l7_state state;
 	/* before the head that was parsed last, for the case that it does not go out */
-	__u64 saved_at;
+	__u64 saved_at; /* l7_mark.passed by then */
+	__u64 saved_asked;
 	struct l7_flow saved_flow;
 	struct l7_state saved;
 	/* requests and their responses, in order; HTTP/2 keeps them by stream elsewhere */

@@ -116,6 +116,7 @@ L7_INLINE int http1_core(struct l7_config *config, struct l7_window *window, str
 	if (config->flags & L7_MIDSTREAM)
 		return l7_escalate(record, L7_NOT_FROM_START, window->start);
 	half->at = window->start;
+	state->traceparent = 0;
 	half->stop = HTTP1_GO_ON;
 	half->room = http1_room(config);
 	/* not a byte more is read than a head may have: where it is too long does not depend on how much was shown */

@@ -244,6 +244,8 @@ L7_INLINE int http1_whole_value(struct http1_walk *walk, __u32 at, __u32 field)
 	record->present |= 1u << (field & (L7_FIELDS - 1));
 	record->used = used + n;
 	half->at = at + n + 2;
+	if (field == HTTP_TRACEPARENT)
+		walk->state->traceparent = at;
 	return 1;
 }
 

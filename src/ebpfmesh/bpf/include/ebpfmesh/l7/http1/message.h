@@ -122,6 +122,14 @@ L7_INLINE int http1_request(struct http1_walk *walk)
 	return http1_tell(walk, HTTP_REQUEST, framing);
 }
 
+/* Of the request that was told last: it was answered by somebody else, and no response to it will come. For a driver that
+ * takes requests out of the stream. */
+L7_INLINE __attribute__((unused)) void http1_withdraw(struct http1_state *state)
+{
+	state->requests--;
+	state->awaited = 0;
+}
+
 /* From here on, both directions carry another protocol. */
 L7_INLINE int http1_upgraded(struct http1_walk *walk)
 {

@@ -176,6 +176,7 @@ struct http1_state {
 	__u32 digest_length;
 	__u32 length_without_space;
 	struct http1_list list; /* read without a pause: both directions share it */
+	__u32 traceparent; /* where its value lies in the window that the request's head ended in, if it lies there whole; else 0 */
 };
 
 _Static_assert(sizeof(struct http1_state) <= L7_STATE, "the state of HTTP/1 does not fit");

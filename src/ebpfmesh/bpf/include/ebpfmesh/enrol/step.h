@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0 */
+/* Whether what was judged is what has left.
+ *
+ * A send may push less than the program has judged: a non-blocking one whose buffer is full. The rest is freed, the
+ * application sends it again, or sends something else. write_seq says how much was really queued; what is missing is judged
+ * again. That works because judged bytes are redirected to their own socket's egress: after SK_PASS the kernel would keep the
+ * verdict of a push that failed, and not run the program for what comes next (tcp_bpf_send_verdict()).
+ * What left without having been judged cannot be followed: such a connection is out of step, and nothing more leaves it. */
+#ifndef EBPFMESH_ENROL_STEP_H
+#define EBPFMESH_ENROL_STEP_H
+
+#include "../measure/measure.h"
+#include "connection.h"
+
+/* Reads write_seq of a socket; what has been queued since the last time is added to the position. */
+L7_INLINE int l7_where(struct bpf_sock *socket, struct l7_mark *mark)
+{
+	struct tcp_sock *tcp = bpf_skc_to_tcp_sock(socket);
+	__u32 now;
+
+	if (!tcp)
+		return -1;
+	now = tcp->write_seq;
+	mark->position += (__u32)(now - mark->write);
+	mark->write = now;
+	return 0;
+}
+
+/* Whether judged bytes that are missing may be those of a send that is still under way in another thread, which released the
+ * socket's lock inside its push: what is sent now would then come in between, or before. The thread that sent them has no other
+ * send under way; where it is another thread, nobody else may be inside: psock's owner and this send hold one reference each. */
+L7_INLINE int l7_is_alone(struct bpf_sock *socket, struct l7_mark *mark)
+{
+	struct sock *sk = (struct sock *)bpf_skc_to_tcp_sock(socket);
+	struct sk_psock *psock;
+
+	if (mark->task == bpf_get_current_pid_tgid())
+		return 1;
+	if (!sk)
+		return 0;
+	psock = (struct sk_psock *)((__u64)BPF_CORE_READ(sk, sk_user_data) & ~7ull);
+	return BPF_CORE_READ(psock, refcnt.refs.counter) <= 2;
+}
+
+/* Judged bytes that did not leave: the request side goes back to where they began. 0 if it cannot. */
+L7_INLINE int l7_step_back(struct l7_mark *mark, struct l7_connection *connection)
+{
+	__u64 missing = mark->passed - mark->position;
+	struct l7_flow *flow = &connection->flows[L7_REQUEST];
+
+	if (mark->position >= mark->payload) {
+		if (!l7_is_final(flow) && flow->remaining != L7_TO_THE_END)
+			flow->remaining += missing;
+		flow->position -= missing;
+	} else if (mark->position == connection->saved_at) {
+		*flow = connection->saved_flow;
+		connection->state = connection->saved;
+		connection->asked = connection->saved_asked;
+		connection->flags &= ~(L7_FORWARDED_PART | L7_HAS_PART);
+	} else {
+		return 0;
+	}
+	mark->passed = mark->position;
+	l7_stat(mark->service, L7_STAT_RESENT, missing);
+	return 1;
+}
+
+/* Nothing more leaves it. */
+L7_INLINE void l7_falls_out(struct l7_mark *mark)
+{
+	mark->state = L7_OUT_OF_STEP;
+	mark->allowed = mark->passed;
+	l7_stat(mark->service, L7_STAT_OUT_OF_STEP, 1);
+}
+
+/* 1: the bytes of this message follow those that were judged last. */
+L7_GLOBAL int l7_in_step(struct l7_mark *mark, struct l7_connection *connection)
+{
+	struct l7_flow *flow;
+	__u64 extra;
+
+	if (!mark || !connection)
+		return 0;
+	if (mark->position == mark->passed)
+		return 1;
+	if (mark->position < mark->passed) {
+		if (l7_step_back(mark, connection))
+			return 1;
+	} else {
+		flow = &connection->flows[L7_REQUEST];
+		extra = mark->position - mark->passed;
+		if (mark->position <= mark->allowed && l7_unseen(flow, extra) == extra) {
+			mark->passed = mark->position;
+			return 1;
+		}
+	}
+	l7_falls_out(mark);
+	return 0;
+}
+
+/* These bytes of the message are let through; what the flow still awaits of a payload may leave too. */
+L7_INLINE void l7_let_through(struct l7_mark *mark, struct l7_connection *connection, __u64 bytes)
+{
+	__u64 remaining = connection->flows[L7_REQUEST].remaining;
+
+	mark->passed += bytes;
+	mark->allowed = remaining == L7_TO_THE_END ? L7_TO_THE_END : mark->passed + remaining;
+}
+
+#endif

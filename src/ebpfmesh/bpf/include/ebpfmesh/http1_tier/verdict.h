@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0 */
+/* What becomes of a message of the client: it goes on, is answered here, is swallowed, or send() fails. */
+#ifndef EBPFMESH_HTTP1_TIER_VERDICT_H
+#define EBPFMESH_HTTP1_TIER_VERDICT_H
+
+#include "../reply/answer.h"
+#include "../trace/insert.h"
+#include "judge.h"
+
+/* Lets the first bytes of the message, and what was inserted among them, go to the server. */
+L7_INLINE int http1_forward(struct sk_msg_md *msg, struct l7_room *room, struct l7_mark *mark,
+			    struct l7_connection *connection, __u32 bytes, __u32 inserted)
+{
+	__u64 cookie = mark->cookie;
+
+	if (room->parsed) {
+		connection->saved_at = mark->passed + room->from;
+		mark->payload = mark->passed + room->payload + inserted;
+	}
+	mark->task = bpf_get_current_pid_tgid();
+	l7_let_through(mark, connection, bytes + inserted);
+	if (bytes < room->size)
+		bpf_msg_apply_bytes(msg, bytes + inserted);
+	/* not SK_PASS: step.h says why */
+	return bpf_msg_redirect_hash(msg, &l7_sockets, &cookie, 0);
+}
+
+/* Takes the whole message out: send() succeeds, and nobody gets it. */
+L7_INLINE int http1_swallow_message(struct sk_msg_md *msg, struct l7_room *room, __u32 service)
+{
+	l7_stat(service, L7_STAT_SWALLOWED, room->size);
+	return bpf_msg_pop_data(msg, 0, msg->size, 0) ? SK_DROP : SK_PASS;
+}
+
+/* Replies instead of the first bytes of the message; what follows on this connection is taken out if it closes. */
+L7_INLINE int http1_reply(struct sk_msg_md *msg, struct l7_room *room, struct l7_connection *connection, __u32 bytes,
+			  __u32 closes, __u32 stat)
+{
+	struct l7_decision *decision = &room->decision;
+	__u32 number = decision->reply + (closes ? L7_REPLY_CLOSES : L7_REPLY_OPEN);
+	struct l7_reply *reply = l7_element(&l7_replies, number);
+	__u32 service = connection->service, status = reply ? reply->status : 0;
+	__u32 head_only = decision->method == 1u << L7_HEAD;
+	int verdict = l7_answer(msg, room->cookie, bytes, number << 1 | head_only, decision->retry_after);
+
+	l7_log_decision(&room->record, decision, connection, 0, status);
+	if (verdict == SK_DROP) {
+		l7_stat(service, L7_STAT_REPLY_FAILED, 1);
+		return SK_DROP;
+	}
+	l7_stat(service, stat, 1);
+	l7_stat(service, L7_STAT_SWALLOWED, bytes);
+	l7_count_request(service, L7_LOCAL, decision->route, status, bytes, reply ? reply->length : 0,
+			 bpf_ktime_get_ns() - decision->now);
+	return verdict;
+}
+
+L7_INLINE int http1_drop(struct l7_room *room, struct l7_connection *connection, __u32 stat)
+{
+	l7_log_decision(&room->record, &room->decision, connection, 0, 0);
+	l7_stat(connection->service, stat, 1);
+	return SK_DROP;
+}
+
+/* No reply can go before responses that are still to come. */
+L7_INLINE int http1_refuse_behind(struct sk_msg_md *msg, struct l7_room *room, struct l7_connection *connection)
+{
+	if (room->decision.service.flags & L7_OUTSTANDING_DROPS || connection->flags & L7_RESPONSES_LOST)
+		return http1_drop(room, connection, L7_STAT_OUTSTANDING_DROPPED);
+	connection->flags |= L7_SWALLOWS_ALL | L7_REPLY_DUE;
+	connection->reply = room->decision.reply;
+	connection->retry_after = room->decision.retry_after;
+	return http1_swallow_message(msg, room, connection->service);
+}
+
+/* Case (b), and whatever else ends a connection: reply, and take out all that follows. */
+L7_INLINE int http1_refuse_last(struct sk_msg_md *msg, struct l7_room *room, struct l7_connection *connection)
+{
+	if (connection->asked != connection->answered || connection->flags & L7_RESPONSES_LOST)
+		return http1_refuse_behind(msg, room, connection);
+	if (connection->flags & L7_FORWARDED_PART && room->decision.service.flags & L7_PARTIAL_DROPS)
+		return http1_drop(room, connection, L7_STAT_PARTIAL_DROPPED);
+	connection->flags |= L7_SWALLOWS_ALL;
+	return http1_reply(msg, room, connection, room->size, 1,
+			   connection->flags & L7_FORWARDED_PART ? L7_STAT_PARTIAL_REPLIED : L7_STAT_REPLIED);
+}
+
+/* A denied request whose head begins and ends in this message, at its front, with nothing outstanding: case (a). */
+L7_INLINE int http1_refuse_one(struct sk_msg_md *msg, struct l7_room *room, struct l7_connection *connection)
+{
+	struct l7_flow *flow = &connection->flows[L7_REQUEST];
+	__u64 options = room->record.fields[HTTP_CONNECTION].number;
+
+	/* with Expect, nobody can say whether the payload will come */
+	if (options & HTTP_EXPECTS || !(options & HTTP_PERSISTS))
+		return http1_refuse_last(msg, room, connection);
+	http1_withdraw((struct http1_state *)connection->state.words);
+	if (!(room->record.flags & L7_MESSAGE_ENDS))
+		connection->flags |= L7_SWALLOWS;
+	else if (flow->remaining)
+		connection->flags |= L7_SWALLOWS | L7_SWALLOWS_COUNT;
+	return http1_reply(msg, room, connection, room->end, 0, L7_STAT_REPLIED);
+}
+
+L7_INLINE int http1_refuse_request(struct sk_msg_md *msg, struct l7_room *room, struct l7_mark *mark,
+				   struct l7_connection *connection)
+{
+	if (connection->flags & L7_FORWARDED_PART)
+		return http1_refuse_last(msg, room, connection);
+	if (room->from) {
+		/* the rest of the request before it goes first; then the program runs again, and the head is at the front */
+		connection->state = connection->saved;
+		connection->flows[L7_REQUEST] = connection->saved_flow;
+		connection->flags |= L7_DECIDED;
+		connection->reply = room->decision.reply;
+		connection->retry_after = room->decision.retry_after;
+		connection->reason = room->decision.reason;
+		room->parsed = 0;
+		return http1_forward(msg, room, mark, connection, room->from, 0);
+	}
+	if (connection->asked != connection->answered || connection->flags & L7_RESPONSES_LOST)
+		return http1_refuse_behind(msg, room, connection);
+	return http1_refuse_one(msg, room, connection);
+}
+
+L7_INLINE int http1_admit(struct sk_msg_md *msg, struct l7_room *room, struct l7_mark *mark,
+			  struct l7_connection *connection)
+{
+	struct l7_in_flight *request = &connection->in_flight[L7_INDEX(connection->asked, L7_IN_FLIGHT)];
+	__u32 inserted;
+
+	connection->flags &= ~(L7_FORWARDED_PART | L7_DECIDED);
+	inserted = l7_insert(msg, room, connection);
+	if (inserted == L7_INSERT_FAILED) {
+		l7_stat(connection->service, L7_STAT_REPLY_FAILED, 1);
+		return SK_DROP;
+	}
+	l7_log_decision(&room->record, &room->decision, connection, 0, 0);
+	request->since = room->decision.now;
+	request->route = room->decision.route;
+	request->sent = room->head - room->from + (__u32)(room->record.count - room->record.head);
+	connection->asked++;
+	return http1_forward(msg, room, mark, connection, room->end, inserted);
+}
+
+/* The message ends, and no head does. */
+L7_INLINE int http1_pass_on(struct sk_msg_md *msg, struct l7_room *room, struct l7_mark *mark,
+			    struct l7_connection *connection)
+{
+	struct http1_state *state = (struct http1_state *)connection->state.words;
+
+	if (room->parsed && connection->flows[L7_REQUEST].op == L7_MORE && http1_is_begun(&state->half[L7_REQUEST])) {
+		if (l7_keep_part(room, L7_REQUEST))
+			return -1;
+		connection->flags |= L7_FORWARDED_PART | L7_HAS_PART;
+	}
+	return http1_forward(msg, room, mark, connection, room->size, 0);
+}
+
+/* The traffic cannot be followed: as the policy says. */
+L7_INLINE int http1_lost(struct sk_msg_md *msg, struct l7_room *room, struct l7_mark *mark,
+			 struct l7_connection *connection)
+{
+	struct l7_decision *decision = &room->decision;
+	__u64 cookie = mark->cookie;
+
+	if (decision->service.undecodable == L7_PASS_OPAQUE) {
+		l7_stat(connection->service, L7_STAT_UNDECODABLE_PASSED, 1);
+		mark->state = L7_FREE;
+		mark->allowed = L7_TO_THE_END;
+		return bpf_msg_redirect_hash(msg, &l7_sockets, &cookie, 0);
+	}
+	l7_stat(connection->service, L7_STAT_UNDECODABLE_REFUSED, 1);
+	decision->allowed = 0;
+	decision->reason = L7_UNDECODABLE;
+	decision->reply = decision->service.undecodable_reply;
+	decision->method = 0;
+	return http1_refuse_last(msg, room, connection);
+}
+
+#endif

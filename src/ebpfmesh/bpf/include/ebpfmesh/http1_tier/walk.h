@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0 */
+/* Over a message of the client, up to the end of the first request's head in it: one run judges at most one request. */
+#ifndef EBPFMESH_HTTP1_TIER_WALK_H
+#define EBPFMESH_HTTP1_TIER_WALK_H
+
+#include "../enrol/room.h"
+#include "../enrol/step.h"
+#include "../l7/http1.h"
+
+#define L7_WALK 4096 /* steps: pieces of a chunked body, windows */
+
+enum l7_next_step { L7_STEP_CALL = 0, L7_STEP_AGAIN = 1, L7_STEP_STOP = 2 };
+
+/* State before a head, so that it can be judged anew if it does not go out. */
+L7_INLINE void l7_save(struct l7_connection *connection, struct l7_flow *flow)
+{
+	connection->saved = connection->state;
+	connection->saved_flow = *flow;
+	connection->saved_asked = connection->asked;
+}
+
+/* Fills the window if all of the one before was parsed. */
+L7_GLOBAL int http1_next_sent(struct sk_msg_md *msg, struct l7_room *room)
+{
+	struct l7_connection *connection;
+	struct l7_flow *flow;
+	__u64 cookie;
+	__u32 length;
+
+	if (!room)
+		return L7_STEP_STOP;
+	cookie = room->cookie;
+	connection = bpf_map_lookup_elem(&l7_connections, &cookie);
+	if (!connection)
+		return L7_STEP_STOP;
+	flow = &connection->flows[L7_REQUEST];
+	if (room->window.start >= room->window.end) {
+		room->at += l7_unseen(flow, room->size - room->at);
+		if (room->at >= room->size) {
+			room->found = L7_FOUND_END;
+			return L7_STEP_STOP;
+		}
+		length = room->size - room->at;
+		if (length > L7_WINDOW)
+			length = L7_WINDOW;
+		if (l7_fill_sent(msg, room, length)) {
+			l7_stat(connection->service, L7_STAT_NOT_FILLED, length);
+			room->found = L7_FOUND_ERROR;
+			return L7_STEP_STOP;
+		}
+		l7_open_window(room, flow, length, L7_REQUEST);
+	}
+	if (flow->op != L7_MORE) {
+		room->from = room->base + room->window.start;
+		l7_save(connection, flow);
+	}
+	room->call.start = room->window.start;
+	return L7_STEP_CALL;
+}
+
+/* Carries out what the core answered; 1 to stop. */
+L7_GLOBAL int http1_sent_answer(struct l7_room *room, int op)
+{
+	struct l7_connection *connection;
+	struct l7_record *record;
+	struct l7_flow *flow;
+	__u64 cookie;
+
+	if (!room)
+		return 1;
+	cookie = room->cookie;
+	connection = bpf_map_lookup_elem(&l7_connections, &cookie);
+	if (!connection)
+		return 1;
+	record = &room->record;
+	flow = &connection->flows[L7_REQUEST];
+	op = l7_advance(flow, &room->window, op, record);
+	room->payload = op == L7_MORE ? room->at : room->base + room->call.start + (__u32)record->head;
+	room->parsed = 1;
+	if (op == L7_ERROR || op == L7_ESCALATE) {
+		room->found = L7_FOUND_ERROR;
+		return 1;
+	}
+	if (record->kind != HTTP_REQUEST)
+		return 0;
+	room->head = room->base + room->call.start + record->head;
+	/* of its payload, what is in the window was passed over by now; more of it may be behind */
+	room->at = room->base + room->window.start;
+	room->at += l7_unseen(flow, room->size - room->at);
+	room->end = room->at;
+	room->window.start = room->window.end;
+	room->found = L7_FOUND_REQUEST;
+	return 1;
+}
+
+struct http1_walking {
+	struct sk_msg_md *msg;
+	struct l7_room *room;
+};
+
+L7_CALLBACK long http1_sent_step(__u32 number, void *context)
+{
+	struct http1_walking *walking = context;
+	struct l7_room *room = walking->room;
+	struct l7_connection *connection;
+	struct l7_config *config;
+	int next = http1_next_sent(walking->msg, room);
+
+	(void)number;
+	if (next != L7_STEP_CALL)
+		return next == L7_STEP_STOP ? 1 : 0;
+	connection = bpf_map_lookup_elem(&l7_connections, &room->cookie);
+	config = bpf_map_lookup_elem(&l7_configs, &room->decision.service.config);
+	if (!connection || !config) {
+		room->found = L7_FOUND_ERROR;
+		return 1;
+	}
+	return http1_sent_answer(room, http1_parse(config, &room->window, &connection->state, 0, &room->record)) ? 1 :
+														   0;
+}
+
+#endif

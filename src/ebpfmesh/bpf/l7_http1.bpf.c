@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0
+/* Tier 1 for HTTP/1: http1_sent judges requests inside the client's own send(), http1_received follows the responses.
+ *
+ * Both are tail-called by the entry programs of l7.bpf.c, for sockets that are enrolled, with the socket locked. One run judges
+ * one request: what precedes and follows it in a message of several gets runs of its own (bpf_msg_apply_bytes()).
+ *
+ * Minimum kernel: 5.18. */
+#include "ebpfmesh/http1_tier/response.h"
+#include "ebpfmesh/http1_tier/swallow.h"
+#include "ebpfmesh/http1_tier/verdict.h"
+
+L7_ROOM(l7_sent_in);
+L7_ROOM(l7_received_in);
+
+/* Bytes that cannot be looked at at all: a program above us on this CPU has every room, or a map lacks an entry. */
+L7_INLINE int http1_fails(struct l7_mark *mark, __u32 stat)
+{
+	l7_stat(mark->service, stat, 1);
+	if (!l7_fails_open(mark->service, L7_ERRORS_PASS))
+		return SK_DROP;
+	mark->state = L7_FREE;
+	mark->allowed = L7_TO_THE_END;
+	return SK_PASS;
+}
+
+L7_INLINE int http1_swallows(struct sk_msg_md *msg, struct l7_room *room, struct l7_connection *connection)
+{
+	struct http1_walking walking = { .msg = msg, .room = room };
+
+	if (connection->flags & L7_REPLY_DUE && connection->asked == connection->answered) {
+		connection->flags &= ~L7_REPLY_DUE;
+		room->decision.reply = connection->reply;
+		room->decision.retry_after = connection->retry_after;
+		return http1_reply(msg, room, connection, room->size, 1, L7_STAT_OUTSTANDING_REPLIED);
+	}
+	if (connection->flags & L7_SWALLOWS_ALL)
+		return http1_swallow_message(msg, room, connection->service);
+	bpf_loop(L7_WALK, http1_swallow_step, &walking, 0);
+	if (room->found == L7_FOUND_ERROR) {
+		connection->flags |= L7_SWALLOWS_ALL;
+		return http1_swallow_message(msg, room, connection->service);
+	}
+	return -1; /* something may be left of the message */
+}
+
+L7_INLINE int http1_walk(struct sk_msg_md *msg, struct l7_room *room, struct l7_mark *mark,
+			 struct l7_connection *connection)
+{
+	struct http1_walking walking = { .msg = msg, .room = room };
+	int verdict;
+
+	if (connection->flags & L7_HAS_PART) {
+		connection->flags &= ~L7_HAS_PART;
+		if (l7_fetch_part(room, L7_REQUEST))
+			return http1_lost(msg, room, mark, connection);
+	}
+	bpf_loop(L7_WALK, http1_sent_step, &walking, 0);
+	if (room->found == L7_FOUND_END) {
+		verdict = http1_pass_on(msg, room, mark, connection);
+		return verdict < 0 ? http1_lost(msg, room, mark, connection) : verdict;
+	}
+	if (room->found != L7_FOUND_REQUEST)
+		return http1_lost(msg, room, mark, connection);
+	if (connection->flags & L7_DECIDED) {
+		connection->flags &= ~L7_DECIDED;
+		room->decision.allowed = 0;
+		room->decision.reason = connection->reason;
+		room->decision.reply = connection->reply;
+		room->decision.retry_after = connection->retry_after;
+		return http1_refuse_request(msg, room, mark, connection);
+	}
+	if (http1_judge(room))
+		return http1_admit(msg, room, mark, connection);
+	return http1_refuse_request(msg, room, mark, connection);
+}
+
+L7_INLINE void http1_enter(struct l7_room *room, __u64 cookie, __u32 size)
+{
+	room->cookie = cookie;
+	room->size = size;
+	room->at = room->base = room->from = room->head = room->end = 0;
+	room->found = room->parsed = 0;
+	room->window.start = room->window.end = 0;
+}
+
+SEC("sk_msg") int http1_sent(struct sk_msg_md *msg)
+{
+	struct bpf_sock *socket = msg->sk;
+	struct l7_connection *connection;
+	struct l7_room *room;
+	struct l7_mark *mark;
+	int verdict = -1;
+
+	if (!socket)
+		return SK_DROP;
+	mark = bpf_sk_storage_get(&l7_marks, socket, 0, 0);
+	if (!mark)
+		return SK_DROP;
+	connection = bpf_map_lookup_elem(&l7_connections, &mark->cookie);
+	if (!connection || l7_where(socket, mark))
+		return http1_fails(mark, L7_STAT_LOOK_UPS_FAILED);
+	if (mark->position < mark->passed && !l7_is_alone(socket, mark)) {
+		l7_falls_out(mark);
+		return SK_DROP;
+	}
+	if (!l7_in_step(mark, connection))
+		return SK_DROP;
+	room = l7_sent_in_take();
+	if (!room)
+		return http1_fails(mark, L7_STAT_NO_SCRATCH);
+	http1_enter(room, mark->cookie, msg->size);
+	if (!l7_begin_decision(&room->decision, connection)) {
+		l7_leave(room);
+		return http1_fails(mark, L7_STAT_LOOK_UPS_FAILED);
+	}
+	if (connection->flags & (L7_SWALLOWS | L7_SWALLOWS_ALL)) {
+		verdict = http1_swallows(msg, room, connection);
+		if (verdict < 0 && !room->size)
+			verdict = SK_PASS; /* nothing is left */
+	}
+	if (verdict < 0)
+		verdict = http1_walk(msg, room, mark, connection);
+	l7_leave(room);
+	return verdict;
+}
+
+SEC("sk_skb/stream_verdict") int http1_received(struct __sk_buff *skb)
+{
+	struct http1_receiving receiving = { .skb = skb };
+	__u64 cookie = bpf_get_socket_cookie(skb);
+	struct l7_connection *connection = bpf_map_lookup_elem(&l7_connections, &cookie);
+	struct l7_room *room;
+
+	if (!connection)
+		return SK_PASS;
+	room = l7_received_in_take();
+	if (!room) {
+		l7_stat(connection->service, L7_STAT_NO_SCRATCH, 1);
+		http1_responses_lost(connection);
+		l7_lost(&connection->flows[L7_RESPONSE], skb->len);
+		return SK_PASS;
+	}
+	receiving.room = room;
+	http1_enter(room, cookie, skb->len);
+	if (connection->flags & L7_HAS_RESPONSE_PART) {
+		connection->flags &= ~L7_HAS_RESPONSE_PART;
+		if (l7_fetch_part(room, L7_RESPONSE))
+			http1_responses_lost(connection);
+	}
+	if (l7_begin_decision(&room->decision, connection) && !(connection->flags & L7_RESPONSES_LOST))
+		bpf_loop(L7_WALK, http1_received_step, &receiving, 0);
+	if (http1_is_in_head(connection) && !(connection->flags & L7_RESPONSES_LOST)) {
+		connection->flags |= L7_HAS_RESPONSE_PART;
+		if (l7_keep_part(room, L7_RESPONSE))
+			http1_responses_lost(connection);
+	}
+	l7_leave(room);
+	return SK_PASS;
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
