@@ -49,8 +49,8 @@ L7_GLOBAL int l7_decision_service(struct l7_decision *decision)
 /* Decides about the request in record: generation, now, service_number, policy, workload and address of decision are given,
  * the rest is filled in. It changes nothing but limits, which it takes from and counts. Returns 0.
  *
- * The order: a path that cannot be normalised; rules that deny; rules that allow, or the default; then, whatever was decided,
- * which route it is and whether it is audited; then, if it is allowed, limits, until one refuses; then faults. */
+ * The order: a path that cannot be normalised; rules that deny; rules that allow, or the default; then, if it is allowed, whether
+ * it is audited and which route it is; limits, until one refuses, those before it having been taken from; faults. */
 L7_GLOBAL int l7_decide(struct l7_record *record, struct l7_decision *decision)
 {
 	const struct l7_list *list;

@@ -67,33 +67,43 @@ L7_INLINE void l7_path_ends(struct l7_decision *decision, __u32 length)
 	decision->path_length = length;
 }
 
+/* Whether a word holds anything but what stays as it is, or "//" or "/."; before is the '/' in front of it, in the lowest byte's
+ * highest bit. */
+L7_INLINE __u64 l7_path_not_plain(__u64 word, __u64 *before)
+{
+	__u64 slashes = http1_zero_bytes(word ^ HTTP1_EACH('/'));
+	__u64 dots = http1_zero_bytes((word | HTTP1_EACH(1)) ^ HTTP1_EACH('/')); /* '.' and '/' */
+	__u64 pairs = (slashes << 8 | *before) & dots;
+
+	*before = slashes >> 56;
+	return pairs | l7_path_marks(word);
+}
+
 /* Copies a path that is normal as it was sent; 0 if it is not, or too long for this. */
 L7_GLOBAL int l7_path_copy(struct l7_record *record, struct l7_decision *decision)
 {
-	__u64 before = 0; /* its highest bit: the byte in front of the word is '/' */
-	__u32 from, length;
+	__u32 from, length, k;
+	__u64 before = 0, word;
 
 	if (!record || !decision)
 		return 0;
 	from = record->fields[HTTP_PATH].offset;
 	length = record->fields[HTTP_PATH].length;
-	if (length > L7_PLAIN_PATH)
+	if (length >= L7_PLAIN_PATH)
 		return 0;
-	for (__u32 k = 0; k < L7_PLAIN_PATH; k += 8) {
-		__u64 word, slashes, dots;
-
-		if (k >= length)
+	for (k = 0; k < L7_PLAIN_PATH; k += 8) {
+		if (k + 8 > length)
 			break;
 		word = l7_load64(l7_text_at(record, from + k));
 		l7_store64(decision->path + k, word);
-		if (length - k < 8)
-			word = http_low_bytes(word, length - k) | HTTP1_EACH('a') << ((length - k) * 8 & 63);
-		slashes = http1_zero_bytes(word ^ HTTP1_EACH('/'));
-		dots = http1_zero_bytes((word | HTTP1_EACH(1)) ^ HTTP1_EACH('/')); /* '.' and '/' */
-		if (((slashes << 8 | before) & dots) | l7_path_marks(word))
+		if (l7_path_not_plain(word, &before))
 			return 0;
-		before = slashes >> 56;
 	}
+	word = l7_load64(l7_text_at(record, from + k));
+	l7_store64(decision->path + k, word);
+	word = http_low_bytes(word, length & 7) | HTTP1_EACH('a') << (length & 7) * 8;
+	if (l7_path_not_plain(word, &before))
+		return 0;
 	l7_path_ends(decision, length);
 	return 1;
 }

@@ -39,11 +39,11 @@ L7_INLINE __u32 l7_method(const struct l7_record *record)
 	return 1u << L7_OTHER_METHOD;
 }
 
-/* What a rule of which something is not known does: as if it matched, or as if it did not, whichever is against the request;
- * the other way round if the rule is open. */
+/* What a rule does of which something is not known: as if it matched, or as if it did not, whichever is against the request;
+ * the other way round if it is open. Routes and faults are for what is known. */
 L7_INLINE int l7_unknown(const struct l7_rule *rule)
 {
-	if (rule->action == L7_ROUTE)
+	if (rule->action == L7_ROUTE || rule->action == L7_FAULT)
 		return L7_FALSE;
 	return (rule->action == L7_ALLOW) == !!(rule->flags & L7_RULE_OPEN);
 }
@@ -94,7 +94,7 @@ L7_INLINE int l7_rule_acts(struct l7_record *record, struct l7_decision *decisio
 	switch (rule->action) {
 	case L7_DENY:
 		l7_decided(decision, 0, L7_BY_RULE, rule->number, rule->reply);
-		break;
+		return L7_DONE;
 	case L7_ALLOW:
 		l7_decided(decision, 1, L7_BY_RULE, rule->number, 0);
 		break;
@@ -132,13 +132,12 @@ L7_GLOBAL int l7_rule_step(struct l7_record *record, struct l7_decision *decisio
 
 	if (!record || !decision || !rule)
 		return L7_RULE_FAILED;
-	if (rule->action >= L7_AUDIT)
+	if (rule->action >= L7_AUDIT) {
 		l7_default(decision);
-	else if (decision->reason)
-		return L7_GOES_ON;
-	if (rule->action >= L7_LIMIT && !decision->allowed)
-		return L7_DONE;
-	if (rule->action == L7_ROUTE && decision->route)
+		if (!decision->allowed)
+			return L7_DONE;
+	}
+	if ((rule->action == L7_ALLOW && decision->reason) || (rule->action == L7_ROUTE && decision->route))
 		return L7_GOES_ON;
 	matches = l7_rule_matches(record, decision, rule);
 	if (matches != L7_TRUE)

@@ -161,13 +161,13 @@ L7_GLOBAL int l7_walk_step(struct l7_decision *decision)
 }
 
 /* The list of the rules about the path, in decision.list; 0 if an entry that must be there is not. */
-L7_GLOBAL int l7_walk(struct l7_decision *decision)
+L7_INLINE int l7_walk(struct l7_decision *decision)
 {
 	const struct l7_policy *policy;
 	struct l7_path_key key = {};
 	const __u32 *list;
 
-	if (!decision || !decision->policy)
+	if (!decision->policy)
 		return 0;
 	policy = l7_element(&l7_policies, decision->policy);
 	if (!policy)

@@ -31,13 +31,13 @@ L7_CALLBACK long l7_value_word(__u32 i, void *context)
 }
 
 /* The digest of the value of a field, in decision.work; 0 if it cannot be. */
-L7_GLOBAL int l7_value_digest(struct l7_record *record, struct l7_decision *decision, __u32 field)
+L7_INLINE int l7_value_digest(struct l7_record *record, struct l7_decision *decision, __u32 field)
 {
 	struct l7_value_digest digest = { .record = record, .decision = decision };
 	const union l7_value *value;
 	__u64 tail;
 
-	if (!record || !decision || !l7_digest_begin(digest.v))
+	if (!l7_digest_begin(digest.v))
 		return 0;
 	value = &record->fields[L7_INDEX(field, L7_FIELDS)];
 	decision->work[L7_VALUE_AT] = value->offset;
