@@ -16,6 +16,7 @@ from ebpfmesh.ownership import RUN_ROOT, Ownership
 from ebpfmesh.ownership.cgroup import Cgroup
 from ebpfmesh.policy.check import check, check_service
 from ebpfmesh.policy.index import Index
+from ebpfmesh.policy.known import Known
 from ebpfmesh.policy.model import Config, Service
 from ebpfmesh.policy.plan import Plan, ServiceAdded, ServiceChanged, ServiceRemoved, SettingChanged, diff
 from ebpfmesh.tiers.connect import memory, status
@@ -147,7 +148,7 @@ class Mesh:
             plan = self._planned(config)
             put, gone = _put_and_gone(plan, config)
             if not plan.empty:
-                self._check_change(config, plan, put, gone)
+                self._check_change(config, plan, put)
                 tier.apply(put, gone)
                 self._remember(config, put, gone)
                 tier.settle()
@@ -253,10 +254,10 @@ class Mesh:
             check(config)
             raise
 
-    def _check_change(self, config: Config, plan: Plan, put: list[Service], gone: list[str]) -> None:
+    def _check_change(self, config: Config, plan: Plan, put: list[Service]) -> None:
         _refuse_restart(plan)
         one_of_its_name = put and sum(one.name == put[0].name for one in config.services) == 1
-        if len(put) == 1 and not gone and one_of_its_name:
+        if len(put) == 1 and len(plan.changes) == 1 and one_of_its_name:
             self._check_one(put[0])  # one of 10,000: the others were checked, and are indexed
         else:
             check(config, room=False)
@@ -264,7 +265,7 @@ class Mesh:
             memory.check_budget(config)  # otherwise the maps, and what they take, stay as they are
 
     def _check_one(self, service: Service) -> None:
-        for problem in check_service(service, self._index):
+        for problem in check_service(service, self._index, known=Known.of(self.config)):
             raise problem
 
     def _remember(self, config: Config, put: list[Service], gone: list[str]) -> None:

@@ -12,10 +12,12 @@ from posixpath import normpath
 import msgspec
 
 from ebpfmesh.errors import CapacityError, ConfigError, EbpfMeshError
-from ebpfmesh.policy import capacity
+from ebpfmesh.identity import check as identity_check
+from ebpfmesh.policy import capacity, reply_check
 from ebpfmesh.policy.address import Endpoint
 from ebpfmesh.policy.index import Index, Scope
 from ebpfmesh.policy.invalid import invalid
+from ebpfmesh.policy.known import NOTHING, Known
 from ebpfmesh.policy.model import Capacity, Config, Service
 from ebpfmesh.policy.service_check import check_alone
 
@@ -39,14 +41,19 @@ def problems(config: Config, *, room: bool = True) -> list[EbpfMeshError]:
     """
     if wrong_type := _types(config):
         return [wrong_type]
-    found: list[EbpfMeshError] = [*_settings(config)]
+    found: list[EbpfMeshError] = [
+        *_settings(config),
+        *identity_check.problems(config.workloads, config.cgroup),
+        *reply_check.problems(config.replies),
+    ]
+    known = Known.of(config)
     backends: dict[str, set[Endpoint]] = {"tcp": set(), "udp": set()}
     names: dict[str, int] = {}
     owners: dict[Scope, dict[Endpoint, str]] = {}
     before = len(found)
     for position, service in enumerate(config.services):
         where = f"$.services[{position}]"
-        wrong, endpoints = check_alone(service, where)
+        wrong, endpoints = check_alone(service, where, known)
         found += wrong
         if endpoints is None:
             continue
@@ -71,14 +78,16 @@ def problems(config: Config, *, room: bool = True) -> list[EbpfMeshError]:
     return found
 
 
-def check_service(service: Service, index: Index, where: str = "") -> list[EbpfMeshError]:
+def check_service(
+    service: Service, index: Index, where: str = "", *, known: Known = NOTHING
+) -> list[EbpfMeshError]:
     """What is wrong with ``service`` beside the other services of ``index``, in time of its own size.
 
     The service of the same name in ``index`` is the one that it replaces, and does not count. ``where`` is the path
-    that the errors begin with. The capacities are not looked at.
+    that the errors begin with; ``known`` is what its policy may refer to. The capacities are not looked at.
     """
     where = where or f'$.services["{service.name}"]'
-    found, parsed = check_alone(service, where)
+    found, parsed = check_alone(service, where, known)
     if parsed is None:
         return found
     name, namespace, protocol = service.name, service.namespace, service.protocol

@@ -5,14 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import compress, count
 from operator import is_not
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
+from ebpfmesh.identity.workload import Workload
 from ebpfmesh.policy.address import Endpoint
+from ebpfmesh.policy.describe import describe
+from ebpfmesh.policy.fault import Fault
+from ebpfmesh.policy.http import Http
+from ebpfmesh.policy.limit import Limit
 from ebpfmesh.policy.model import Backend, Balance, Config, Service
+from ebpfmesh.policy.reply import Reply
+from ebpfmesh.policy.route import Route
+from ebpfmesh.policy.rule import Rule
 
-_POLICY = ("protocol", "namespace", "no_backend", "on_error", "removed_backends")
+_POLICY = ("protocol", "namespace", "no_backend", "on_error", "removed_backends", "l7")
+_PARTS = {"rules": "rule", "limits": "limit", "faults": "fault", "routes": "route"}
 _SETTINGS = ("name", "cgroup", "allow_root_cgroup", "capacity", "memory_budget")
 
 
@@ -30,6 +39,17 @@ class Reweighted(msgspec.Struct, frozen=True):
     address: str
     old: int
     new: int
+
+
+Part = TypeVar("Part", Rule, Limit, Fault, Route, Workload, Reply)
+
+
+class Edited(msgspec.Struct, Generic[Part], frozen=True, omit_defaults=True):
+    """A named part of the configuration that is new (``old`` is None), gone (``new`` is None) or another."""
+
+    name: str
+    old: Part | None = None
+    new: Part | None = None
 
 
 class ServiceAdded(msgspec.Struct, frozen=True, tag="service-added", tag_field="change"):
@@ -72,7 +92,14 @@ class ServiceChanged(
     balance: tuple[Balance, Balance] | None = None
     """The old and the new one, when they differ."""
     policy: tuple[FieldChanged, ...] = ()
-    """Other fields: protocol, namespace, no_backend, on_error, removed_backends."""
+    """Other fields: protocol, namespace, no_backend, on_error, removed_backends, l7; those of http as "http.trace"."""
+    rules: tuple[Edited[Rule], ...] = ()
+    limits: tuple[Edited[Limit], ...] = ()
+    faults: tuple[Edited[Fault], ...] = ()
+    routes: tuple[Edited[Route], ...] = ()
+    reordered: tuple[str, ...] = ()
+    """Of "rules", "limits", "faults" and "routes" those of which the parts that stay have another order: the first that
+    matches gives its reply, and its name in metrics."""
 
 
 class SettingChanged(msgspec.Struct, frozen=True, tag="setting-changed", tag_field="change"):
@@ -83,11 +110,34 @@ class SettingChanged(msgspec.Struct, frozen=True, tag="setting-changed", tag_fie
     new: Any
 
 
-Change = ServiceAdded | ServiceRemoved | ServiceChanged | SettingChanged
+class WorkloadChanged(
+    msgspec.Struct, frozen=True, omit_defaults=True, tag="workload-changed", tag_field="change"
+):
+    """A workload that is new (``old`` is None), gone (``new`` is None) or another."""
+
+    name: str
+    old: Workload | None = None
+    new: Workload | None = None
+
+
+class ReplyChanged(msgspec.Struct, frozen=True, omit_defaults=True, tag="reply-changed", tag_field="change"):
+    """A reply that is new (``old`` is None), gone (``new`` is None) or another."""
+
+    name: str
+    old: Reply | None = None
+    new: Reply | None = None
+
+
+Change = ServiceAdded | ServiceRemoved | ServiceChanged | SettingChanged | WorkloadChanged | ReplyChanged
+
+
+_OTHERS: dict[type, str] = {SettingChanged: "setting", WorkloadChanged: "workload", ReplyChanged: "reply"}
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """The changes, in the order settings, services added and changed (as the new configuration lists them), removed."""
+    """The changes, in the order settings, workloads, replies, services added and changed (as the new configuration lists
+    them), removed.
+    """
 
     changes: tuple[Change, ...]
     unchanged: int
@@ -117,10 +167,10 @@ class Plan(msgspec.Struct, frozen=True):
             f"{kinds.count(ServiceRemoved)} removed",
             f"{self.unchanged} unchanged",
         ]
-        settings = kinds.count(SettingChanged)
-        return (
-            "services: " + ", ".join(parts) + (f"; {_count(settings, 'setting')} changed" if settings else "")
-        )
+        others = [
+            f"; {_count(kinds.count(kind), noun)} changed" for kind, noun in _OTHERS.items() if kind in kinds
+        ]
+        return "services: " + ", ".join(parts) + "".join(others)
 
 
 def diff(old: Config | None, new: Config) -> Plan:
@@ -130,15 +180,40 @@ def diff(old: Config | None, new: Config) -> Plan:
     another order, is no change. A service that is the same object in both costs next to nothing.
     """
     if old is None:
-        return Plan(tuple([ServiceAdded(service) for service in new.services]), 0)
+        added = [ServiceAdded(service) for service in new.services]
+        return Plan((*_entries(None, new), *added), 0)
     changes: list[Change] = [
         SettingChanged(field, *values)
         for field in _SETTINGS
         if (values := (getattr(old, field), getattr(new, field))) and values[0] != values[1]
     ]
+    changes += _entries(old, new)
     changes += _services(*_differing(old.services, new.services))
     touched = sum(isinstance(change, ServiceAdded | ServiceChanged) for change in changes)
     return Plan(tuple(changes), len(new.services) - touched)
+
+
+def _entries(old: Config | None, new: Config) -> Iterator[Change]:
+    workloads, replies = (old.workloads, old.replies) if old else ((), ())
+    yield from (WorkloadChanged(one.name, one.old, one.new) for one in _edited(workloads, new.workloads))
+    yield from (ReplyChanged(one.name, one.old, one.new) for one in _edited(replies, new.replies))
+
+
+def _edited(old: Sequence[Part], new: Sequence[Part]) -> Iterator[Edited[Part]]:
+    """The parts that are another, new ones among them, in the new order; then those that are gone."""
+    if old is new:
+        return
+    before = {one.name: one for one in old}
+    for one in new:
+        if (known := before.pop(one.name, None)) != one:
+            yield Edited(one.name, known, one)
+    yield from (Edited(one.name, one, None) for one in before.values())
+
+
+def _reordered(old: Sequence[Any], new: Sequence[Any]) -> bool:
+    names_old, names_new = [one.name for one in old], [one.name for one in new]
+    both = {*names_old}.intersection(names_new)
+    return [name for name in names_old if name in both] != [name for name in names_new if name in both]
 
 
 def _differing(
@@ -195,9 +270,23 @@ def changed(old: Service, new: Service) -> ServiceChanged | None:
             FieldChanged(field, before, after)
             for field in _POLICY
             if (before := getattr(old, field)) != (after := getattr(new, field))
-        ),
+        )
+        + _http_changed(old.http, new.http),
+        rules=tuple(_edited(old.rules, new.rules)),
+        limits=tuple(_edited(old.limits, new.limits)),
+        faults=tuple(_edited(old.faults, new.faults)),
+        routes=tuple(_edited(old.routes, new.routes)),
+        reordered=tuple(kind for kind in _PARTS if _reordered(getattr(old, kind), getattr(new, kind))),
     )
     return None if change == ServiceChanged(new.name) else change
+
+
+def _http_changed(old: Http, new: Http) -> tuple[FieldChanged, ...]:
+    return tuple(
+        FieldChanged(f"http.{field}", before, after)
+        for field in Http.__struct_fields__
+        if (before := getattr(old, field)) != (after := getattr(new, field))
+    )
 
 
 def _without(backends: dict[Endpoint, Backend], others: dict[Endpoint, Backend]) -> tuple[Backend, ...]:
@@ -211,6 +300,9 @@ def _lines(change: Change) -> Iterator[str]:
         yield f"- service {change.name}: {_described(change.service)}"
     elif isinstance(change, SettingChanged):
         yield f"~ {change.field}: {_shown(change.old)} -> {_shown(change.new)}"
+    elif isinstance(change, WorkloadChanged | ReplyChanged):
+        noun = "workload" if isinstance(change, WorkloadChanged) else "reply"
+        yield _edit(noun, change.name, change.old, change.new)
     else:
         yield f"~ service {change.name}"
         for line in _service_lines(change):
@@ -227,14 +319,36 @@ def _service_lines(change: ServiceChanged) -> Iterator[str]:
     yield from (f"~ backend {address}: no longer draining" for address in change.undraining)
     if change.balance:
         yield f"~ balance: {_balance(change.balance[0])} -> {_balance(change.balance[1])}"
-    yield from (f"~ {one.field}: {_shown(one.old)} -> {_shown(one.new)}" for one in change.policy)
+    for one in change.policy:
+        unset = "any" if one.field == "namespace" else "none"
+        before, after = (unset if value is None else _shown(value) for value in (one.old, one.new))
+        yield f"~ {one.field}: {before} -> {after}"
+    for kind, noun in _PARTS.items():
+        yield from (_edit(noun, one.name, one.old, one.new) for one in getattr(change, kind))
+        if kind in change.reordered:
+            yield f"~ {kind}: in another order"
+
+
+def _edit(noun: str, name: str, old: object | None, new: object | None) -> str:
+    if old is None:
+        return f"+ {noun} {name}: {describe(new)}"
+    if new is None:
+        return f"- {noun} {name}: {describe(old)}"
+    before, after = describe(old), describe(new)
+    if before == after:  # a body, for example, of which the line tells the length
+        return f"~ {noun} {name}: {after}, with other contents"
+    return f"~ {noun} {name}: {before} -> {after}"
 
 
 def _described(service: Service) -> str:
     addresses = ", ".join(map(str, service.endpoints)) or "no address"
     scope = f" in {service.namespace}" if service.namespace else ""
     backends = _count(len(service.backends), "backend")
-    return f"{service.protocol} {addresses}{scope}, {backends}, {_balance(service.balance)}"
+    text = f"{service.protocol} {addresses}{scope}, {backends}, {_balance(service.balance)}"
+    parts = [
+        _count(len(getattr(service, kind)), noun) for kind, noun in _PARTS.items() if getattr(service, kind)
+    ]
+    return ", ".join([text, *([service.l7] if service.l7 else []), *parts])
 
 
 def _backend(backend: Backend) -> str:
@@ -249,6 +363,10 @@ def _balance(balance: Balance) -> str:
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, dict):
+        return ", ".join(f"{field}: {one}" for field, one in value.items()) or "none"
     if isinstance(value, msgspec.Struct):
         set_fields = msgspec.to_builtins(value)
         return ", ".join(f"{field} {one}" for field, one in set_fields.items()) or "derived"
@@ -256,4 +374,6 @@ def _shown(value: Any) -> str:
 
 
 def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    if number == 1:
+        return f"{number} {noun}"
+    return f"{number} {noun.removesuffix('y')}ies" if noun.endswith("ly") else f"{number} {noun}s"

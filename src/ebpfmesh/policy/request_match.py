@@ -59,7 +59,7 @@ class RequestMatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     def __post_init__(self) -> None:
         headers: object = self.headers
         if isinstance(headers, dict):  # { "x-user" = "root" }
-            force_setattr(self, "headers", tuple(headers_of(headers)))
+            force_setattr(self, "headers", tuple([HeaderMatch(**one) for one in headers_of(headers)]))
         settle(self, methods=None, paths=None, hosts=None, headers=_header, grpc=_grpc)
 
     @property
@@ -80,13 +80,22 @@ class SourcedMatch(RequestMatch, frozen=True, kw_only=True, forbid_unknown_field
         settle(self, sources=source.read)
 
 
-def headers_of(table: dict[str, Any]) -> list[HeaderMatch]:
-    """The short form of headers, a table of names and values: "root" is the whole value, true and false is presence."""
-    return [HeaderMatch(name, **_asked(value)) for name, value in table.items()]
+def headers_of(table: dict[str, Any]) -> list[dict[str, Any]]:
+    """The fields of each header of the short form, a table of names and values: text is the whole value, true and false
+    is presence. A table with a ``name`` is one header in its long form.
+    """
+    if "name" in table:
+        return [table]
+    return [
+        {"name": name, "present" if isinstance(value, bool) else "exact": value}
+        for name, value in table.items()
+    ]
 
 
-def _asked(value: Any) -> dict[str, Any]:
-    return {"present": value} if isinstance(value, bool) else {"exact": value}
+def grpc_of(text: str) -> dict[str, Any]:
+    """The fields of a gRPC method as it is written short: "shop.v1.Orders/Get", or "shop.v1.Orders" for all of them."""
+    service, slash, method = text.removeprefix("/").partition("/")
+    return {"service": service, "method": method} if slash else {"service": service}
 
 
 def _header(value: Any) -> Any:
@@ -94,7 +103,4 @@ def _header(value: Any) -> Any:
 
 
 def _grpc(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    service, _, method = value.removeprefix("/").partition("/")
-    return GrpcMatch(service, method or None)
+    return GrpcMatch(**grpc_of(value)) if isinstance(value, str) else value

@@ -11,7 +11,9 @@ from ebpfmesh.engine.balance import registry
 from ebpfmesh.errors import ConfigError, EbpfMeshError
 from ebpfmesh.policy.address import V4_MAPPED, Endpoint, parse
 from ebpfmesh.policy.invalid import CHOICES, invalid
+from ebpfmesh.policy.known import NOTHING, Known
 from ebpfmesh.policy.model import Balance, Service
+from ebpfmesh.policy.policy_check import has_policy, policy_problems
 
 MAX_BACKENDS = 65535
 
@@ -25,9 +27,12 @@ class Parsed(NamedTuple):
     backends: list[Endpoint]
 
 
-def check_alone(service: Service, where: str) -> tuple[list[EbpfMeshError], Parsed | None]:
+def check_alone(
+    service: Service, where: str, known: Known = NOTHING
+) -> tuple[list[EbpfMeshError], Parsed | None]:
     """The problems of a service whatever the others are, and its endpoints if all of them could be read.
 
+    ``known`` is what its policy may refer to.
     The ordinary case, no problem at all, is decided by a few tests over whole lists; only when one of them fails are
     the fields looked at one by one.
     """
@@ -38,10 +43,14 @@ def check_alone(service: Service, where: str) -> tuple[list[EbpfMeshError], Pars
         if True in draining:
             weights = [0 if out else weight for weight, out in zip(weights, draining, strict=True)]
         if {*map(type, draining)} <= {bool} and _sound(service, addresses, backends, weights):
-            return [], Parsed(addresses, backends)
+            if not has_policy(service):
+                return [], Parsed(addresses, backends)
+            if (wrong := invalid(service, Service, where)) is None:
+                return list(policy_problems(service, where, known)), Parsed(addresses, backends)
+            return [wrong], None
     except (EbpfMeshError, TypeError, AttributeError, ValueError):
         pass  # said below, with the path
-    return _explain(service, where)
+    return _explain(service, where, known)
 
 
 def _sound(
@@ -81,7 +90,7 @@ def _families_fit(protocol: str, addresses: Sequence[Endpoint], backends: Sequen
     return some_v4 and (protocol == "tcp" or some_v6)
 
 
-def _explain(service: object, where: str) -> tuple[list[EbpfMeshError], Parsed | None]:
+def _explain(service: object, where: str, known: Known) -> tuple[list[EbpfMeshError], Parsed | None]:
     if not isinstance(service, Service):
         return [ConfigError(f"it is {type(service).__name__}, not a Service", where=where)], None
     if wrong := invalid(service, Service, where):
@@ -98,6 +107,7 @@ def _explain(service: object, where: str) -> tuple[list[EbpfMeshError], Parsed |
     written = [backend.address for backend in service.backends]
     backends = _endpoints(written, f"{where}.backends", ".address", found)
     found += _backends(service, where)
+    found += policy_problems(service, where, known)
     if addresses is None or backends is None:
         return found, None
     for number, endpoint in enumerate(backends):

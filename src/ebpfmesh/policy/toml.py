@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from ebpfmesh.errors import ConfigError
+from ebpfmesh.policy import request_match, source
 from ebpfmesh.policy.invalid import translated
-from ebpfmesh.policy.model import Backend, Balance, Capacity, Config, Service
+from ebpfmesh.policy.model import Config
 
 _POSITION = re.compile(
     r"^(?P<what>.*) \(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of document)\)$", re.DOTALL
@@ -49,12 +51,13 @@ def loads(text: str, *, name: str = "configuration") -> Config:
 def from_mapping(data: dict[str, Any]) -> Config:
     """A configuration from plain dicts and lists, as TOML or JSON give them; ConfigError with the path of what is wrong.
 
-    Short forms are taken: a backend as its address, a balance as its name. ``data`` is not changed.
+    Short forms are taken: a backend as its address, a balance as its name, a source as its text, headers as a table, a
+    gRPC method as "service/method". ``data`` is not changed.
     """
     try:
         return msgspec.convert(_long(data), Config)
     except msgspec.ValidationError as error:
-        raise translated(error, fields=_fields_at(str(error))) from error
+        raise translated(error) from error
 
 
 def _long(data: dict[str, Any]) -> dict[str, Any]:
@@ -68,22 +71,27 @@ def _long_service(service: dict[str, Any]) -> dict[str, Any]:
     result = dict(service)
     if isinstance(balance := service.get("balance"), str):
         result["balance"] = {"name": balance}
-    if isinstance(backends := service.get("backends"), list):
-        result["backends"] = [{"address": one} if isinstance(one, str) else one for one in backends]
+    _lengthen(result, "backends", lambda one: {"address": one})
+    for kind in ("rules", "limits", "faults", "routes"):
+        if isinstance(listed := service.get(kind), list):
+            result[kind] = [_long_match(one) if isinstance(one, dict) else one for one in listed]
     return result
 
 
-def _fields_at(message: str) -> tuple[str, ...]:
-    model: type[msgspec.Struct] = Config
-    for part, struct in (
-        (".capacity", Capacity),
-        (".services[", Service),
-        (".backends[", Backend),
-        (".balance", Balance),
-    ):
-        if part in message:
-            model = struct
-    return model.__struct_fields__
+def _long_match(match: dict[str, Any]) -> dict[str, Any]:
+    result = dict(match)
+    if isinstance(headers := match.get("headers"), dict):
+        result["headers"] = request_match.headers_of(headers)
+    _lengthen(result, "from", source.fields_of)
+    _lengthen(result, "headers", lambda name: {"name": name})
+    _lengthen(result, "grpc", request_match.grpc_of)
+    return result
+
+
+def _lengthen(table: dict[str, Any], field: str, long: Callable[[str], dict[str, Any]]) -> None:
+    """Write the strings in a list in their long form."""
+    if isinstance(listed := table.get(field), list):
+        table[field] = [long(one) if isinstance(one, str) else one for one in listed]
 
 
 def _syntax(message: str, text: str, name: str) -> ConfigError:
