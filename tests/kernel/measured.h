@@ -4,6 +4,7 @@
 #ifndef MEASURED_H
 #define MEASURED_H
 
+#include <ebpfmesh/limit/limit.h>
 #include <ebpfmesh/measure/count.h>
 #include <ebpfmesh/measure/log.h>
 
