@@ -18,6 +18,7 @@ L7_INLINE void l7_decision_begins(struct l7_decision *decision)
 	decision->route = 0;
 	decision->limit = 0;
 	decision->retry_after = 0;
+	decision->work[L7_TAKEN_LAST] = 0;
 }
 
 /* An entry that must be there is not: the service says what then. */
@@ -49,8 +50,9 @@ L7_GLOBAL int l7_decision_service(struct l7_decision *decision)
 /* Decides about the request in record: generation, now, service_number, policy, workload and address of decision are given,
  * the rest is filled in. It changes nothing but limits, which it takes from and counts. Returns 0.
  *
- * The order: a path that cannot be normalised; rules that deny; rules that allow, or the default; then, if it is allowed, whether
- * it is audited and which route it is; limits, until one refuses, those before it having been taken from; faults. */
+ * The order: a path that cannot be normalised, which ends it; rules that deny; rules that allow, or the default; whatever came of
+ * that, whether it is audited and which route it is; if it is allowed, limits, until one refuses, those before it having been
+ * taken from; faults. */
 L7_GLOBAL int l7_decide(struct l7_record *record, struct l7_decision *decision)
 {
 	const struct l7_list *list;

@@ -48,7 +48,7 @@ struct l7_decision {
 	__u32 path_length; /* of the normalised path, which is in path below */
 	__u32 path_state;
 	__u64 path_hash;
-	__u64 work[8]; /* for the steps, whatever they need */
+	__u64 work[8];		       /* for the steps, whatever they need */
 	__u8 path[L7_PATH + L7_SLACK]; /* normalised, if path_ok is 1; a '/' behind it ends its last segment */
 };
 

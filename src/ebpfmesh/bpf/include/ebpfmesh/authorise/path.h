@@ -19,9 +19,9 @@ enum l7_path_ok { L7_PATH_BAD = 0, L7_PATH_NORMAL = 1, L7_PATH_NONE = 2 };
 
 /* decision.work while a path is rewritten. */
 enum l7_path_work {
-	L7_PATH_AT = 0,	   /* of the path as sent, bytes taken; one more than its length: its last segment is done, too */
-	L7_PATH_OUT,	   /* bytes of the normalised path */
-	L7_PATH_SEGMENT,   /* where its last segment begins */
+	L7_PATH_AT = 0,	 /* of the path as sent, bytes taken; one more than its length: its last segment is done, too */
+	L7_PATH_OUT,	 /* bytes of the normalised path */
+	L7_PATH_SEGMENT, /* where its last segment begins */
 	L7_PATH_GOES_BACK, /* 1: the segment in front of ".." is being taken back */
 	L7_PATH_VERDICT,   /* 1: it is normalised; 0: it cannot be, or is not yet */
 };

@@ -6,6 +6,12 @@
 #include "../limit/bucket.h"
 #include "condition.h"
 
+/* decision.work while rules are looked at. */
+enum l7_rule_work {
+	/* number of the limit or fault that matched last: one that people wrote may be several rules here, in a row */
+	L7_TAKEN_LAST = 7,
+};
+
 enum l7_next_rule { L7_GOES_ON = 0, L7_DONE = 1, L7_RULE_FAILED = -1 };
 
 /* The bit of the request's method. */
@@ -40,11 +46,9 @@ L7_INLINE __u32 l7_method(const struct l7_record *record)
 }
 
 /* What a rule does of which something is not known: as if it matched, or as if it did not, whichever is against the request;
- * the other way round if it is open. Routes and faults are for what is known. */
+ * the other way round if it is open. */
 L7_INLINE int l7_unknown(const struct l7_rule *rule)
 {
-	if (rule->action == L7_ROUTE || rule->action == L7_FAULT)
-		return L7_FALSE;
 	return (rule->action == L7_ALLOW) == !!(rule->flags & L7_RULE_OPEN);
 }
 
@@ -94,7 +98,7 @@ L7_INLINE int l7_rule_acts(struct l7_record *record, struct l7_decision *decisio
 	switch (rule->action) {
 	case L7_DENY:
 		l7_decided(decision, 0, L7_BY_RULE, rule->number, rule->reply);
-		return L7_DONE;
+		break;
 	case L7_ALLOW:
 		l7_decided(decision, 1, L7_BY_RULE, rule->number, 0);
 		break;
@@ -105,6 +109,7 @@ L7_INLINE int l7_rule_acts(struct l7_record *record, struct l7_decision *decisio
 		decision->route = rule->argument;
 		break;
 	case L7_LIMIT:
+		decision->work[L7_TAKEN_LAST] = rule->number;
 		admitted = l7_limit_take(record, decision, rule->argument);
 		if (admitted < 0)
 			return L7_RULE_FAILED;
@@ -115,6 +120,7 @@ L7_INLINE int l7_rule_acts(struct l7_record *record, struct l7_decision *decisio
 		}
 		break;
 	case L7_FAULT:
+		decision->work[L7_TAKEN_LAST] = rule->number;
 		if (rule->argument == ~0u || bpf_get_prandom_u32() < rule->argument) {
 			l7_decided(decision, 0, L7_FAULTED, rule->number, rule->reply);
 			return L7_DONE;
@@ -132,12 +138,17 @@ L7_GLOBAL int l7_rule_step(struct l7_record *record, struct l7_decision *decisio
 
 	if (!record || !decision || !rule)
 		return L7_RULE_FAILED;
-	if (rule->action >= L7_AUDIT) {
+	if (rule->action >= L7_AUDIT)
 		l7_default(decision);
+	else if (decision->reason)
+		return L7_GOES_ON;
+	if (rule->action >= L7_LIMIT) {
 		if (!decision->allowed)
 			return L7_DONE;
+		if (decision->work[L7_TAKEN_LAST] == rule->number)
+			return L7_GOES_ON;
 	}
-	if ((rule->action == L7_ALLOW && decision->reason) || (rule->action == L7_ROUTE && decision->route))
+	if (rule->action == L7_ROUTE && decision->route)
 		return L7_GOES_ON;
 	matches = l7_rule_matches(record, decision, rule);
 	if (matches != L7_TRUE)

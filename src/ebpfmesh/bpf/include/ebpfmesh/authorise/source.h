@@ -7,24 +7,26 @@
 #include "policy.h"
 
 /* The deepest cgroup that is named; 0: none. */
-L7_INLINE __u32 l7_workload(const struct l7_connection *connection)
+L7_INLINE __u32 l7_workload(const struct l7_connection *connection, __u32 identities)
 {
+	struct l7_workload_key key = { .identities = identities };
+
 	for (int i = 0; i < L7_CGROUPS; i++) {
-		__u64 cgroup = connection->cgroups[i];
 		const __u32 *workload;
 
-		if (!cgroup)
+		key.cgroup = connection->cgroups[i];
+		if (!key.cgroup)
 			break;
-		workload = bpf_map_lookup_elem(&l7_workloads, &cgroup);
+		workload = bpf_map_lookup_elem(&l7_workloads, &key);
 		if (workload)
 			return *workload;
 	}
 	return 0;
 }
 
-L7_INLINE __u32 l7_address_class(const struct l7_connection *connection)
+L7_INLINE __u32 l7_address_class(const struct l7_connection *connection, __u32 rules)
 {
-	struct l7_address_key key = { .prefix = 128 };
+	struct l7_address_key key = { .prefix = 32 + 128, .rules = rules };
 	const __u32 *number;
 
 	for (int i = 0; i < 4; i++)
@@ -47,7 +49,7 @@ L7_GLOBAL int l7_source(struct l7_connection *connection, __u64 generation)
 	if (connection->generation == generation && generation)
 		return 0;
 	connection->generation = generation;
-	connection->workload = l7_workload(connection);
+	connection->workload = 0;
 	connection->policy = 0;
 	entry = l7_element(&l7_services, connection->service);
 	if (!entry)
@@ -55,9 +57,15 @@ L7_GLOBAL int l7_source(struct l7_connection *connection, __u64 generation)
 	service = l7_current_service(entry, generation);
 	if (!(service->flags & L7_SERVICE_PRESENT))
 		return -1;
+	if (service->identities)
+		connection->workload = l7_workload(connection, service->identities);
 	key.rules = service->rules;
-	key.workload = connection->workload;
-	key.address = l7_address_class(connection);
+	if (service->flags & L7_ASKS_WORKLOAD)
+		key.workload = connection->workload;
+	if (service->flags & L7_ASKS_ADDRESS)
+		key.address = l7_address_class(connection, service->rules);
+	if (service->flags & L7_ASKS_PORT)
+		key.port = connection->port;
 	policy = bpf_map_lookup_elem(&l7_sources, &key);
 	connection->policy = policy ? *policy : service->policy;
 	return 0;

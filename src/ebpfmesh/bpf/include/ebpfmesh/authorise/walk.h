@@ -7,7 +7,8 @@
 #include "../l7/siphash.h"
 #include "path.h"
 
-#define L7_DIGEST_WORDS 8 /* words of eight bytes that are taken one after the other; the rest of a long text in a loop */
+#define L7_DIGEST_WORDS                                                                                                \
+	8 /* words of eight bytes that are taken one after the other; the rest of a long text in a loop */
 
 /* A digest of a part of the normalised path. Where it is stands in decision.path_offset: what is on the stack has a range that
  * the verifier would follow through each turn of a loop. */

@@ -44,8 +44,7 @@ L7_INLINE int l7_value_digest(struct l7_record *record, struct l7_decision *deci
 	decision->work[L7_VALUE_END] = (__u64)value->offset + value->length;
 	l7_loop(L7_TEXT / 8, l7_value_word, &digest);
 	tail = l7_load64(l7_text_at(record, decision->work[L7_VALUE_AT]));
-	decision->work[L7_VALUE_DIGEST] =
-		siphash_end(digest.v, http_low_bytes(tail, value->length & 7), value->length);
+	decision->work[L7_VALUE_DIGEST] = siphash_end(digest.v, http_low_bytes(tail, value->length & 7), value->length);
 	return 1;
 }
 
@@ -57,11 +56,15 @@ L7_INLINE int l7_bucket_of_field(struct l7_bucket_key *key, struct l7_record *re
 
 	if (!(record->present & bit) || (record->truncated | record->repeated) & bit)
 		return 1;
+	key->key[1] = 1;		   /* it has a value */
+	if (field == HTTP_AUTHORIZATION) { /* which is a digest by itself */
+		key->key[0] = record->fields[HTTP_AUTHORIZATION].number;
+		return 1;
+	}
 	if (!l7_value_digest(record, decision, field))
 		return 0;
 	key->length = record->fields[L7_INDEX(field, L7_FIELDS)].length;
 	key->key[0] = decision->work[L7_VALUE_DIGEST];
-	key->key[1] = 1; /* it has a value */
 	return 1;
 }
 
