@@ -106,6 +106,9 @@ class Service(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     """Requests that are answered with an error on purpose; needs ``l7``."""
     routes: tuple[Route, ...] = ()
     """Names of requests in metrics; needs ``l7``. The first that matches counts."""
+    open_sockets: Literal["leave", "destroy"] = "leave"
+    """Connections that were open before the service had ``l7``: left alone and counted, or destroyed, so that clients
+    connect again under policy."""
 
     def __post_init__(self) -> None:
         if type(self.addresses) is not tuple:
@@ -142,6 +145,12 @@ class Capacity(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     """16-bit slots of all tables together."""
     udp_flows: _Count = 65536
     """Reverse translations of unconnected UDP sockets; the least recently used one gives way."""
+    l7_connections: _Count = 16384
+    """Connections to services with ``l7`` that are open at a time; further ones are as ``http.unjudged`` says."""
+    l7_limit_keys: _Count = 65536
+    """Keys of limits that are remembered; those that find no room share one allowance a limit."""
+    l7_metrics: _Count = 4096
+    """Rows of request metrics (service, backend, route, class of status); what finds no room is counted in one."""
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, dict=True):

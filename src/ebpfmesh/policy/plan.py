@@ -20,7 +20,7 @@ from ebpfmesh.policy.reply import Reply
 from ebpfmesh.policy.route import Route
 from ebpfmesh.policy.rule import Rule
 
-_POLICY = ("protocol", "namespace", "no_backend", "on_error", "removed_backends", "l7")
+_POLICY = ("protocol", "namespace", "no_backend", "on_error", "removed_backends", "l7", "open_sockets")
 _PARTS = {"rules": "rule", "limits": "limit", "faults": "fault", "routes": "route"}
 _SETTINGS = ("name", "cgroup", "allow_root_cgroup", "capacity", "memory_budget")
 
@@ -92,7 +92,7 @@ class ServiceChanged(
     balance: tuple[Balance, Balance] | None = None
     """The old and the new one, when they differ."""
     policy: tuple[FieldChanged, ...] = ()
-    """Other fields: protocol, namespace, no_backend, on_error, removed_backends, l7; those of http as "http.trace"."""
+    """Other fields: protocol, namespace, no_backend, on_error, removed_backends, l7, open_sockets; those of http as "http.trace"."""
     rules: tuple[Edited[Rule], ...] = ()
     limits: tuple[Edited[Limit], ...] = ()
     faults: tuple[Edited[Fault], ...] = ()

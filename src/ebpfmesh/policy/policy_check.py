@@ -33,6 +33,7 @@ def has_policy(service: Service) -> bool:
         or service.limits
         or service.faults
         or service.routes
+        or service.open_sockets != "leave"
         or service.http != _HTTP
     )
 
@@ -70,6 +71,9 @@ def _without_l7(service: Service, where: str) -> Iterator[ConfigError]:
         if getattr(service, field):
             what = "they are about requests, and the service has no l7"
             yield ConfigError(what, where=f"{where}.{field}", remedy=_FOR_L7)
+    if service.open_sockets != "leave":
+        what = "it is about connections whose requests are judged, and the service has no l7"
+        yield ConfigError(what, where=f"{where}.open_sockets", remedy=_FOR_L7)
     if service.http != _HTTP:
         what = "it is about requests, and the service has no l7"
         yield ConfigError(what, where=f"{where}.http", remedy=_FOR_L7)
