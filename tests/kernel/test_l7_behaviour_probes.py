@@ -40,6 +40,13 @@ def enrolling(cgroup: PrivateCgroup, netns: NetNs) -> Iterator[Site]:
         yield made
 
 
+@pytest.fixture
+def impatient(netns, monkeypatch):
+    """The test's namespace and its patches, the first of which makes time-outs short."""
+    monkeypatch.setattr(site, "PATIENCE", 0.1)
+    return netns, monkeypatch
+
+
 def made(netns: NetNs, one, where: Site):
     return netns.call(lambda: trial.make(one, where))
 
@@ -102,8 +109,8 @@ def test_a_verdict_that_outlives_a_failed_push_is_found(netns, enrolling, monkey
         ("nonblocking", Verdict.REFUSES, "PermissionError"),
     ],
 )
-def test_a_kernel_that_does_otherwise_is_found(netns, enrolling, monkeypatch, name, verdict, text):
-    monkeypatch.setattr(site, "PATIENCE", 0.1)
+def test_a_kernel_that_does_otherwise_is_found(impatient, enrolling, name, verdict, text):
+    netns, monkeypatch = impatient
     otherwise(monkeypatch, enrolling, verdict)
     outcome = made(netns, probe(name), enrolling)
     assert outcome.state == "fails"

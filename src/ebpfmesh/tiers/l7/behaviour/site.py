@@ -51,8 +51,8 @@ class Connection(NamedTuple):
 class Site:
     """The behaviour object, attached to a cgroup that this process is in; a context manager.
 
-    ``capacity`` is how many sockets can be enrolled at a time. ``ordinary``: connections made from now on are not enrolled, to
-    see what a socket does here without us.
+    ``capacity`` is how many sockets can be enrolled at a time. ``ordinary``: connections made from now on are not enrolled,
+    to see what a socket does here without us.
 
     Errors: those of `objects.load` and of the hooks. Minimum kernel: 5.13. Capabilities: CAP_BPF, CAP_NET_ADMIN.
     """
