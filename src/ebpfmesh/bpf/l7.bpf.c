@@ -105,6 +105,7 @@ SEC("sk_msg") int sent(struct sk_msg_md *msg)
 	if (!socket)
 		return SK_PASS;
 	mark = bpf_sk_storage_get(&l7_marks, socket, 0, 0);
+	bpf_msg_apply_bytes(msg, 0); /* what an earlier run said of this message would stand */
 	if (!mark || mark->state == L7_FREE)
 		return SK_PASS;
 	if (mark->state != L7_ENROLLED)

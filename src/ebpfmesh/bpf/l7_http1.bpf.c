@@ -13,13 +13,14 @@ L7_ROOM(l7_sent_in);
 L7_ROOM(l7_received_in);
 
 /* Bytes that cannot be looked at at all: a program above us on this CPU has every room, or a map lacks an entry. */
-L7_INLINE int http1_fails(struct l7_mark *mark, __u32 stat)
+L7_INLINE int http1_fails(struct sk_msg_md *msg, struct l7_mark *mark, __u32 stat)
 {
 	l7_stat(mark->service, stat, 1);
 	if (!l7_fails_open(mark->service, L7_ERRORS_PASS))
 		return SK_DROP;
 	mark->state = L7_FREE;
 	mark->allowed = L7_TO_THE_END;
+	bpf_msg_apply_bytes(msg, 0);
 	return SK_PASS;
 }
 
@@ -98,7 +99,7 @@ SEC("sk_msg") int http1_sent(struct sk_msg_md *msg)
 		return SK_DROP;
 	connection = bpf_map_lookup_elem(&l7_connections, &mark->cookie);
 	if (!connection || l7_where(socket, mark))
-		return http1_fails(mark, L7_STAT_LOOK_UPS_FAILED);
+		return http1_fails(msg, mark, L7_STAT_LOOK_UPS_FAILED);
 	if (mark->position < mark->passed && !l7_is_alone(socket, mark)) {
 		l7_falls_out(mark);
 		return SK_DROP;
@@ -107,16 +108,18 @@ SEC("sk_msg") int http1_sent(struct sk_msg_md *msg)
 		return SK_DROP;
 	room = l7_sent_in_take();
 	if (!room)
-		return http1_fails(mark, L7_STAT_NO_SCRATCH);
+		return http1_fails(msg, mark, L7_STAT_NO_SCRATCH);
 	http1_enter(room, mark->cookie, msg->size);
 	if (!l7_begin_decision(&room->decision, connection)) {
 		l7_leave(room);
-		return http1_fails(mark, L7_STAT_LOOK_UPS_FAILED);
+		return http1_fails(msg, mark, L7_STAT_LOOK_UPS_FAILED);
 	}
 	if (connection->flags & (L7_SWALLOWS | L7_SWALLOWS_ALL)) {
 		verdict = http1_swallows(msg, room, connection);
-		if (verdict < 0 && !room->size)
+		if (verdict < 0 && !room->size) {
+			bpf_msg_apply_bytes(msg, 0);
 			verdict = SK_PASS; /* nothing is left */
+		}
 	}
 	if (verdict < 0)
 		verdict = http1_walk(msg, room, mark, connection);

@@ -19,9 +19,8 @@ L7_INLINE int http1_forward(struct sk_msg_md *msg, struct l7_room *room, struct 
 	}
 	mark->task = bpf_get_current_pid_tgid();
 	l7_let_through(mark, connection, bytes + inserted);
-	if (bytes < room->size)
-		bpf_msg_apply_bytes(msg, bytes + inserted);
-	/* not SK_PASS: step.h says why */
+	/* said each time: what an earlier run said of this message would stand. Not SK_PASS: step.h says why */
+	bpf_msg_apply_bytes(msg, bytes + inserted);
 	return bpf_msg_redirect_hash(msg, &l7_sockets, &cookie, 0);
 }
 
@@ -29,6 +28,7 @@ L7_INLINE int http1_forward(struct sk_msg_md *msg, struct l7_room *room, struct 
 L7_INLINE int http1_swallow_message(struct sk_msg_md *msg, struct l7_room *room, __u32 service)
 {
 	l7_stat(service, L7_STAT_SWALLOWED, room->size);
+	bpf_msg_apply_bytes(msg, 0);
 	return bpf_msg_pop_data(msg, 0, msg->size, 0) ? SK_DROP : SK_PASS;
 }
 
@@ -168,6 +168,7 @@ L7_INLINE int http1_lost(struct sk_msg_md *msg, struct l7_room *room, struct l7_
 		l7_stat(connection->service, L7_STAT_UNDECODABLE_PASSED, 1);
 		mark->state = L7_FREE;
 		mark->allowed = L7_TO_THE_END;
+		bpf_msg_apply_bytes(msg, 0);
 		return bpf_msg_redirect_hash(msg, &l7_sockets, &cookie, 0);
 	}
 	l7_stat(connection->service, L7_STAT_UNDECODABLE_REFUSED, 1);
