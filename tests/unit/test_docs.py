@@ -18,7 +18,7 @@ import pytest
 
 import ebpfmesh
 from documentation import ALL, PAGES, ROOT, Block, alike, anchors, prose, snippet
-from ebpfmesh import errors, l7
+from ebpfmesh import errors, l7, policy
 from ebpfmesh.cli import main as cli
 from ebpfmesh.l7.registry import BUILT_IN
 from ebpfmesh.policy import model, toml
@@ -221,6 +221,15 @@ SECTIONS: dict[str, tuple[type[msgspec.Struct], tuple[str | int, ...]]] = {
     "Services": (model.Service, ("services", 0)),
     "Backends": (model.Backend, ("services", 0, "backends", 0)),
     "Balance": (model.Balance, ("services", 0, "balance")),
+    "Workloads": (policy.Workload, ("workloads", 0)),
+    "Replies": (policy.Reply, ("replies", 0)),
+    "Http": (policy.Http, ("services", 0, "http")),
+    "Rules": (policy.Rule, ("services", 0, "rules", 0)),
+    "Sources": (policy.Source, ("services", 0, "rules", 0, "from", 0)),
+    "Headers": (policy.HeaderMatch, ("services", 0, "rules", 0, "headers", 0)),
+    "Limits": (policy.Limit, ("services", 0, "limits", 0)),
+    "Faults": (policy.Fault, ("services", 0, "faults", 0)),
+    "Routes": (policy.Route, ("services", 0, "routes", 0)),
 }
 
 
@@ -251,20 +260,20 @@ def test_every_field_is_documented_with_its_default(title: str) -> None:
     documented = {
         row[0].strip("`"): row[2] for row in rows(section(DOCS / "configuration.md", title), "field")
     }
-    assert list(documented) == list(struct.__struct_fields__) or set(documented) == set(
-        struct.__struct_fields__
-    )
+    assert set(documented) == set(struct.__struct_encode_fields__)
     for field in msgspec.structs.fields(struct):
-        shown = documented[field.name]
+        shown = documented[field.encode_name]
+        default = field.default_factory() if callable(field.default_factory) else field.default
         if field.required:
             assert shown == "required", field.name
         elif shown.startswith("`"):
-            default = tomllib.loads(f"x = {shown.strip('`')}")["x"]
-            plain = msgspec.to_builtins(field.default)
-            plain = plain.get("name", "round-robin") if isinstance(plain, dict) else plain
-            assert default == (list(plain) if isinstance(plain, tuple) else plain), field.name
+            if default is None:
+                continue  # of what stands for it when it is left out
+            wanted = tomllib.loads(f"x = {shown.strip('`')}")["x"]
+            plain = "round-robin" if default == model.Balance() else msgspec.to_builtins(default)
+            assert wanted == (list(plain) if isinstance(plain, tuple) else plain), field.name
         else:
-            assert field.default is None or field.default == model.Capacity(), field.name
+            assert default in (None, model.Capacity(), policy.Http()), field.name
 
 
 WRONG = [
@@ -278,9 +287,16 @@ WRONG = [
 def test_what_is_wrong_is_refused_with_the_words_of_the_page(title: str, wrong: str, said: str) -> None:
     web: dict[str, Any] = {
         "name": "web", "addresses": ["10.96.0.10:80"], "balance": {"name": "maglev"},
-        "backends": [{"address": "10.0.0.1:80"}],
+        "backends": [{"address": "10.0.0.1:80"}], "l7": "http1", "http": {},
+        "rules": [{"name": "no-admin", "action": "deny", "from": [{"workload": "checkout"}], "headers": [{"name": "x-user"}]}],
+        "limits": [{"name": "one-user", "rate": "5/s"}],
+        "faults": [{"name": "some-fail", "percentage": 5}], "routes": [{"name": "all"}],
     }  # fmt: skip
-    whole: dict[str, Any] = {"name": "shop", "cgroup": "/shop", "capacity": {}, "services": [web]}
+    whole: dict[str, Any] = {
+        "name": "shop", "cgroup": "/shop", "capacity": {}, "services": [web],
+        "workloads": [{"name": "checkout", "cgroup": "/shop/checkout", "labels": {"team": "pay"}}],
+        "replies": [{"name": "gone", "status": 403}],
+    }  # fmt: skip
     if "the services need 2" in said:
         web["backends"].append({"address": "10.0.0.2:80"})
     at: Any = whole

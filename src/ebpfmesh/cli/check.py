@@ -32,6 +32,9 @@ class Report(msgspec.Struct, kw_only=True):
     notices: list[str] = []
     services: int = 0
     backends: int = 0
+    workloads: int = 0
+    rules: int = 0
+    limits: int = 0
     memory: int | None = None
     budget: int | None = None
 
@@ -70,6 +73,9 @@ def examine(file: Path) -> Report:
         problems=found,
         services=len(config.services),
         backends=sum(len(service.backends) for service in config.services),
+        workloads=len(config.workloads),
+        rules=sum(len(service.rules) for service in config.services),
+        limits=sum(len(service.limits) for service in config.services),
     )
     if report.ok:
         _weigh(config, report)
@@ -105,7 +111,14 @@ def _print(report: Report) -> None:
     for notice in report.notices:
         print(f"{report.file}: note: {notice}")
     if report.ok:
-        contents = f"{plural(report.services, 'service')}, {plural(report.backends, 'backend')}"
+        counted = {"workload": report.workloads, "rule": report.rules, "limit": report.limits}
+        contents = ", ".join(
+            [
+                plural(report.services, "service"),
+                plural(report.backends, "backend"),
+                *(plural(count, noun) for noun, count in counted.items() if count),
+            ]
+        )
         print(
             f"{report.file}: good; {contents}; at most {size(report.memory or 0)} of kernel memory,"
             f" the budget is {size(report.budget or 0)}"

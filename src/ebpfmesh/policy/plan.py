@@ -92,7 +92,7 @@ class ServiceChanged(
     balance: tuple[Balance, Balance] | None = None
     """The old and the new one, when they differ."""
     policy: tuple[FieldChanged, ...] = ()
-    """Other fields: protocol, namespace, no_backend, on_error, removed_backends, l7, open_sockets; those of http as "http.trace"."""
+    """Other fields: protocol, namespace, no_backend, on_error, removed_backends, l7, open_sockets, and "http.trace" …"""
     rules: tuple[Edited[Rule], ...] = ()
     limits: tuple[Edited[Limit], ...] = ()
     faults: tuple[Edited[Fault], ...] = ()

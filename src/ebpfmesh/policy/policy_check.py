@@ -27,12 +27,12 @@ _FOR_L7 = 'give the service l7 = "http1", "http2" or "grpc"'
 
 def has_policy(service: Service) -> bool:
     """Whether a service has anything that this looks at; most of 10,000 have not."""
-    return bool(
+    return (
         service.l7 is not None
-        or service.rules
-        or service.limits
-        or service.faults
-        or service.routes
+        or service.rules != ()
+        or service.limits != ()
+        or service.faults != ()
+        or service.routes != ()
         or service.open_sockets != "leave"
         or service.http != _HTTP
     )
