@@ -105,23 +105,15 @@ SEC("sk_msg") int sent(struct sk_msg_md *msg)
 	if (!socket)
 		return SK_PASS;
 	mark = bpf_sk_storage_get(&l7_marks, socket, 0, 0);
-	bpf_msg_apply_bytes(msg, 0); /* what an earlier run said of this message would stand */
-	if (!mark || mark->state == L7_FREE)
+	if (!mark)
 		return SK_PASS;
+	if (mark->state == L7_FREE || (mark->state == L7_ENROLLED && l7_is_drained(mark->service)))
+		return l7_set_free(msg, mark);
 	if (mark->state != L7_ENROLLED)
 		return SK_DROP;
-	if (l7_is_drained(mark->service)) {
-		mark->state = L7_FREE;
-		mark->allowed = L7_TO_THE_END;
-		return SK_PASS;
-	}
 	bpf_tail_call(msg, &l7_sent, mark->protocol);
 	l7_stat(mark->service, L7_STAT_LOOK_UPS_FAILED, 1);
-	if (!l7_fails_open(mark->service, L7_ERRORS_PASS))
-		return SK_DROP;
-	mark->state = L7_FREE;
-	mark->allowed = L7_TO_THE_END;
-	return SK_PASS;
+	return l7_fails_open(mark->service, L7_ERRORS_PASS) ? l7_set_free(msg, mark) : SK_DROP;
 }
 
 SEC("sk_skb/stream_verdict") int received(struct __sk_buff *skb)

@@ -18,13 +18,11 @@ L7_INLINE int http1_fails(struct sk_msg_md *msg, struct l7_mark *mark, __u32 sta
 	l7_stat(mark->service, stat, 1);
 	if (!l7_fails_open(mark->service, L7_ERRORS_PASS))
 		return SK_DROP;
-	mark->state = L7_FREE;
-	mark->allowed = L7_TO_THE_END;
-	bpf_msg_apply_bytes(msg, 0);
-	return SK_PASS;
+	return l7_set_free(msg, mark);
 }
 
-L7_INLINE int http1_swallows(struct sk_msg_md *msg, struct l7_room *room, struct l7_connection *connection)
+L7_INLINE int http1_swallows(struct sk_msg_md *msg, struct l7_room *room, struct l7_mark *mark,
+			     struct l7_connection *connection)
 {
 	struct http1_walking walking = { .msg = msg, .room = room };
 
@@ -35,11 +33,11 @@ L7_INLINE int http1_swallows(struct sk_msg_md *msg, struct l7_room *room, struct
 		return http1_reply(msg, room, connection, room->size, 1, L7_STAT_OUTSTANDING_REPLIED);
 	}
 	if (connection->flags & L7_SWALLOWS_ALL)
-		return http1_swallow_message(msg, room, connection->service);
+		return http1_swallow_message(msg, room, mark);
 	bpf_loop(L7_WALK, http1_swallow_step, &walking, 0);
 	if (room->found == L7_FOUND_ERROR) {
 		connection->flags |= L7_SWALLOWS_ALL;
-		return http1_swallow_message(msg, room, connection->service);
+		return http1_swallow_message(msg, room, mark);
 	}
 	return -1; /* something may be left of the message */
 }
@@ -115,10 +113,9 @@ SEC("sk_msg") int http1_sent(struct sk_msg_md *msg)
 		return http1_fails(msg, mark, L7_STAT_LOOK_UPS_FAILED);
 	}
 	if (connection->flags & (L7_SWALLOWS | L7_SWALLOWS_ALL)) {
-		verdict = http1_swallows(msg, room, connection);
+		verdict = http1_swallows(msg, room, mark, connection);
 		if (verdict < 0 && !room->size) {
-			bpf_msg_apply_bytes(msg, 0);
-			verdict = SK_PASS; /* nothing is left */
+			verdict = l7_egress(msg, mark, 0); /* nothing is left */
 		}
 	}
 	if (verdict < 0)

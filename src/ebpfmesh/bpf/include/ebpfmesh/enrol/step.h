@@ -98,6 +98,25 @@ L7_GLOBAL int l7_in_step(struct l7_mark *mark, struct l7_connection *connection)
 	return 0;
 }
 
+/* The rest of the message goes to the server, or where it is empty nowhere, and an earlier run's verdict on it is forgotten: what
+ * that run said of this message, how far and where to, would stand. After a redirect SK_PASS alone would redirect again
+ * (sk_psock_map_verd()). */
+L7_INLINE int l7_egress(struct sk_msg_md *msg, struct l7_mark *mark, __u32 bytes)
+{
+	__u64 cookie = mark->cookie;
+
+	bpf_msg_apply_bytes(msg, bytes);
+	return bpf_msg_redirect_hash(msg, &l7_sockets, &cookie, 0);
+}
+
+/* Nothing of this connection is judged any more. */
+L7_INLINE int l7_set_free(struct sk_msg_md *msg, struct l7_mark *mark)
+{
+	mark->state = L7_FREE;
+	mark->allowed = L7_TO_THE_END;
+	return l7_egress(msg, mark, 0);
+}
+
 /* These bytes of the message are let through; what the flow still awaits of a payload may leave too. */
 L7_INLINE void l7_let_through(struct l7_mark *mark, struct l7_connection *connection, __u64 bytes)
 {

@@ -11,25 +11,20 @@
 L7_INLINE int http1_forward(struct sk_msg_md *msg, struct l7_room *room, struct l7_mark *mark,
 			    struct l7_connection *connection, __u32 bytes, __u32 inserted)
 {
-	__u64 cookie = mark->cookie;
-
 	if (room->parsed) {
 		connection->saved_at = mark->passed + room->from;
 		mark->payload = mark->passed + room->payload + inserted;
 	}
 	mark->task = bpf_get_current_pid_tgid();
 	l7_let_through(mark, connection, bytes + inserted);
-	/* said each time: what an earlier run said of this message would stand. Not SK_PASS: step.h says why */
-	bpf_msg_apply_bytes(msg, bytes + inserted);
-	return bpf_msg_redirect_hash(msg, &l7_sockets, &cookie, 0);
+	return l7_egress(msg, mark, bytes + inserted);
 }
 
 /* Takes the whole message out: send() succeeds, and nobody gets it. */
-L7_INLINE int http1_swallow_message(struct sk_msg_md *msg, struct l7_room *room, __u32 service)
+L7_INLINE int http1_swallow_message(struct sk_msg_md *msg, struct l7_room *room, struct l7_mark *mark)
 {
-	l7_stat(service, L7_STAT_SWALLOWED, room->size);
-	bpf_msg_apply_bytes(msg, 0);
-	return bpf_msg_pop_data(msg, 0, msg->size, 0) ? SK_DROP : SK_PASS;
+	l7_stat(mark->service, L7_STAT_SWALLOWED, room->size);
+	return bpf_msg_pop_data(msg, 0, msg->size, 0) ? SK_DROP : l7_egress(msg, mark, 0);
 }
 
 /* Replies instead of the first bytes of the message; what follows on this connection is taken out if it closes. */
@@ -63,21 +58,23 @@ L7_INLINE int http1_drop(struct l7_room *room, struct l7_connection *connection,
 }
 
 /* No reply can go before responses that are still to come. */
-L7_INLINE int http1_refuse_behind(struct sk_msg_md *msg, struct l7_room *room, struct l7_connection *connection)
+L7_INLINE int http1_refuse_behind(struct sk_msg_md *msg, struct l7_room *room, struct l7_mark *mark,
+				  struct l7_connection *connection)
 {
 	if (room->decision.service.flags & L7_OUTSTANDING_DROPS || connection->flags & L7_RESPONSES_LOST)
 		return http1_drop(room, connection, L7_STAT_OUTSTANDING_DROPPED);
 	connection->flags |= L7_SWALLOWS_ALL | L7_REPLY_DUE;
 	connection->reply = room->decision.reply;
 	connection->retry_after = room->decision.retry_after;
-	return http1_swallow_message(msg, room, connection->service);
+	return http1_swallow_message(msg, room, mark);
 }
 
 /* Case (b), and whatever else ends a connection: reply, and take out all that follows. */
-L7_INLINE int http1_refuse_last(struct sk_msg_md *msg, struct l7_room *room, struct l7_connection *connection)
+L7_INLINE int http1_refuse_last(struct sk_msg_md *msg, struct l7_room *room, struct l7_mark *mark,
+				struct l7_connection *connection)
 {
 	if (connection->asked != connection->answered || connection->flags & L7_RESPONSES_LOST)
-		return http1_refuse_behind(msg, room, connection);
+		return http1_refuse_behind(msg, room, mark, connection);
 	if (connection->flags & L7_FORWARDED_PART && room->decision.service.flags & L7_PARTIAL_DROPS)
 		return http1_drop(room, connection, L7_STAT_PARTIAL_DROPPED);
 	connection->flags |= L7_SWALLOWS_ALL;
@@ -86,14 +83,15 @@ L7_INLINE int http1_refuse_last(struct sk_msg_md *msg, struct l7_room *room, str
 }
 
 /* A denied request whose head begins and ends in this message, at its front, with nothing outstanding: case (a). */
-L7_INLINE int http1_refuse_one(struct sk_msg_md *msg, struct l7_room *room, struct l7_connection *connection)
+L7_INLINE int http1_refuse_one(struct sk_msg_md *msg, struct l7_room *room, struct l7_mark *mark,
+			       struct l7_connection *connection)
 {
 	struct l7_flow *flow = &connection->flows[L7_REQUEST];
 	__u64 options = room->record.fields[HTTP_CONNECTION].number;
 
 	/* with Expect, nobody can say whether the payload will come */
 	if (options & HTTP_EXPECTS || !(options & HTTP_PERSISTS))
-		return http1_refuse_last(msg, room, connection);
+		return http1_refuse_last(msg, room, mark, connection);
 	http1_withdraw((struct http1_state *)connection->state.words);
 	if (!(room->record.flags & L7_MESSAGE_ENDS))
 		connection->flags |= L7_SWALLOWS;
@@ -106,7 +104,7 @@ L7_INLINE int http1_refuse_request(struct sk_msg_md *msg, struct l7_room *room, 
 				   struct l7_connection *connection)
 {
 	if (connection->flags & L7_FORWARDED_PART)
-		return http1_refuse_last(msg, room, connection);
+		return http1_refuse_last(msg, room, mark, connection);
 	if (room->from) {
 		/* the rest of the request before it goes first; then the program runs again, and the head is at the front */
 		connection->state = connection->saved;
@@ -119,8 +117,8 @@ L7_INLINE int http1_refuse_request(struct sk_msg_md *msg, struct l7_room *room, 
 		return http1_forward(msg, room, mark, connection, room->from, 0);
 	}
 	if (connection->asked != connection->answered || connection->flags & L7_RESPONSES_LOST)
-		return http1_refuse_behind(msg, room, connection);
-	return http1_refuse_one(msg, room, connection);
+		return http1_refuse_behind(msg, room, mark, connection);
+	return http1_refuse_one(msg, room, mark, connection);
 }
 
 L7_INLINE int http1_admit(struct sk_msg_md *msg, struct l7_room *room, struct l7_mark *mark,
@@ -162,21 +160,17 @@ L7_INLINE int http1_lost(struct sk_msg_md *msg, struct l7_room *room, struct l7_
 			 struct l7_connection *connection)
 {
 	struct l7_decision *decision = &room->decision;
-	__u64 cookie = mark->cookie;
 
 	if (decision->service.undecodable == L7_PASS_OPAQUE) {
 		l7_stat(connection->service, L7_STAT_UNDECODABLE_PASSED, 1);
-		mark->state = L7_FREE;
-		mark->allowed = L7_TO_THE_END;
-		bpf_msg_apply_bytes(msg, 0);
-		return bpf_msg_redirect_hash(msg, &l7_sockets, &cookie, 0);
+		return l7_set_free(msg, mark);
 	}
 	l7_stat(connection->service, L7_STAT_UNDECODABLE_REFUSED, 1);
 	decision->allowed = 0;
 	decision->reason = L7_UNDECODABLE;
 	decision->reply = decision->service.undecodable_reply;
 	decision->method = 0;
-	return http1_refuse_last(msg, room, connection);
+	return http1_refuse_last(msg, room, mark, connection);
 }
 
 #endif
