@@ -46,7 +46,7 @@ L7_INLINE int l7_takes_caller(const struct l7_service *service, __u16 port)
 {
 	struct l7_source_key key = {
 		.rules = service->rules,
-		.workload = l7_workload_here(service->identities),
+		.workload = service->flags & L7_ASKS_WORKLOAD ? l7_workload_here(service->identities) : 0,
 		.port = service->flags & L7_ASKS_PORT ? port : 0,
 	};
 	int otherwise = !(service->flags & L7_HAS_ALLOW);
