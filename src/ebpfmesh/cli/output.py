@@ -41,3 +41,13 @@ def size(count: float) -> str:
             return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1024
     raise AssertionError
+
+
+def duration(nanoseconds: float) -> str:
+    """Nanoseconds as people read them: 320 ns, 1.28 ms, 12.9 s."""
+    value = nanoseconds
+    for unit in ("ns", "us", "ms"):
+        if value < 1000:
+            return f"{value:.3g} {unit}"
+        value /= 1000
+    return f"{value:.3g} s"
