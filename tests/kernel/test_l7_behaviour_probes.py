@@ -165,8 +165,10 @@ def _stop_a_new_child(before: set[str]) -> bool:
     deadline = time.monotonic() + 5
     while time.monotonic() < deadline:
         for child in _children() - before:
-            os.kill(int(child), signal.SIGSTOP)
-            return True
+            # not between fork() and exec(), while the parent waits for the latter
+            if b"ebpfmesh.tiers.l7.behaviour" in Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0"):
+                os.kill(int(child), signal.SIGSTOP)
+                return True
         time.sleep(0.001)
     return False
 
