@@ -21,10 +21,12 @@ from ebpfmesh.policy.model import Config, Service
 from ebpfmesh.policy.plan import Plan, ServiceAdded, ServiceChanged, ServiceRemoved, SettingChanged, diff
 from ebpfmesh.tiers.connect import memory, status
 from ebpfmesh.tiers.connect.reconcile import Applied
-from ebpfmesh.tiers.connect.tier import ConnectTier
+from ebpfmesh.tiers.joint import Tiers
 
 if TYPE_CHECKING:
-    from ebpfmesh.tiers.connect.status import Status
+    from ebpfmesh.tiers.connect.tier import ConnectTier
+    from ebpfmesh.tiers.l7.status import MeshStatus
+    from ebpfmesh.tiers.l7.tier import L7Tier
 
 _TEND_EVERY = 1.0  # seconds between looks for backends whose last connection ended, and at the cgroup
 
@@ -49,17 +51,24 @@ class Mesh:
     kernel goes on balancing, and the next Mesh of the same name takes over.
 
     Arguments: ``config``; ``run_root``, the directory of locks and records; ``bpffs``, a mounted bpffs (found, or
-    mounted, if None). Minimum kernel: 5.18. Capabilities: CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON; CAP_SYS_ADMIN to
-    mount a bpffs, for services of one namespace, and to destroy sockets in other namespaces.
+    mounted, if None); ``drain_for``, the seconds that `close` waits for connections whose requests were judged.
+    Minimum kernel: 5.18. Capabilities: CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON; CAP_SYS_ADMIN to mount a bpffs, for services
+    of one namespace, and to destroy sockets in other namespaces.
     """
 
     def __init__(
-        self, config: Config, *, run_root: str | Path = RUN_ROOT, bpffs: str | Path | None = None
+        self,
+        config: Config,
+        *,
+        run_root: str | Path = RUN_ROOT,
+        bpffs: str | Path | None = None,
+        drain_for: float = 30.0,
     ) -> None:
         self.config = config
+        self.drain_for = drain_for
         self._run_root, self._bpffs = Path(run_root), bpffs
         self._ownership: Ownership | None = None
-        self._tier: ConnectTier | None = None
+        self._tiers: Tiers | None = None
         self._took_over = False
         self._index = Index()
         self._lock = threading.RLock()
@@ -74,7 +83,7 @@ class Mesh:
         nothing is left that was not there before.
         """
         with self._lock:
-            if self._tier is None:
+            if self._tiers is None:
                 try:
                     with interrupts.held(), garbage.paused():
                         self._start()
@@ -97,23 +106,7 @@ class Mesh:
             allow_root_cgroup=self.config.allow_root_cgroup,
         )
         self._took_over = bool(ownership.pins.links())
-        tier = self._tier = ConnectTier.start(ownership, self.config)
-        try:
-            if self._took_over:
-                tier.attach()  # before the first change, so that a failure leaves the predecessor's services too
-            wanted = {service.name for service in self.config.services}
-            gone = [name for name in tier.installed.services if name not in wanted]
-            put = tier.adopt(self.config.services)
-            if put or gone:
-                tier.apply(put, gone)
-            if not self._took_over:
-                tier.attach()
-            tier.settle()
-            tier.keep()
-        except BaseException:
-            tier.take_back()
-            raise
-        ownership.write_record(tier.object_hashes)
+        self._tiers = Tiers.start(ownership, self.config)
         self._index = Index(self.config.services)
 
     def close(self, *, keep: bool = False) -> list[str]:
@@ -144,35 +137,37 @@ class Mesh:
         Errors: ConfigError, CapacityError; after an error everything is as it was before.
         """
         with self._lock, interrupts.held(), garbage.paused():
-            tier = self._running()
+            tiers = self._running()
             plan = self._planned(config)
             put, gone = _put_and_gone(plan, config)
             if not plan.empty:
                 self._check_change(config, plan, put)
-                tier.apply(put, gone)
+                same = (self.config.workloads, self.config.replies) == (config.workloads, config.replies)
+                tiers.apply(config, put, gone, put if same else config.services)
                 self._remember(config, put, gone)
-                tier.settle()
         return plan
 
     def put(self, service: Service) -> Applied:
         """Add one service, or change the one of its name: `apply` for a single change, in time that does not grow."""
         with self._lock, interrupts.held():
-            tier = self._running()
+            tiers = self._running()
             self._check_one(service)
-            applied = tier.apply([service])
-            self._remember(self.config.with_service(service), [service], [])
-            tier.settle()
+            config = self.config.with_service(service)
+            applied = tiers.apply(config, [service], [], [service])
+            assert applied is not None  # a service is put
+            self._remember(config, [service], [])
         return applied
 
     def remove(self, name: str) -> Applied:
         """Remove the service of that name. ConfigError if there is none."""
         with self._lock, interrupts.held():
-            tier = self._running()
+            tiers = self._running()
             if self.config.by_name(name) is None:
                 raise ConfigError(f"there is no service {name!r}", where="$.services")
-            applied = tier.apply([], [name])
-            self._remember(self.config.without(name), [], [name])
-            tier.settle()
+            config = self.config.without(name)
+            applied = tiers.apply(config, [], [name], [])
+            assert applied is not None  # a service is removed
+            self._remember(config, [], [name])
         return applied
 
     def collect(self) -> bool:
@@ -187,29 +182,42 @@ class Mesh:
         if it is the same, or if there is none at the moment. Errors: AttachError, CapabilityError; then the old links stay.
         """
         with self._lock, interrupts.held():
-            tier, ownership = self._running(), self._ownership
+            tiers, ownership = self._running(), self._ownership
             assert ownership is not None
             if not ownership.cgroup.replaced:
                 return False
-            tier.move(Cgroup.open(ownership.cgroup.path, allow_root=self.config.allow_root_cgroup))
-            ownership.write_record(tier.object_hashes)
+            tiers.move(Cgroup.open(ownership.cgroup.path, allow_root=self.config.allow_root_cgroup))
             ownership.notices.append(
                 f"the cgroup {ownership.cgroup.path} was made again: attached to the new one"
             )
         return True
 
+    def follow_workloads(self) -> bool:
+        """Find the workloads' cgroups again, those that were made anew; `watch` does it by itself. Whether some were."""
+        with self._lock, interrupts.held():
+            return self._running().follow_workloads()
+
     # --- looking --------------------------------------------------------------------------------------------------
 
-    def status(self) -> Status:
-        """Services, backends and counters, from the kernel's maps."""
+    def status(self) -> MeshStatus:
+        """Services, backends and counters, from the kernel's maps; of the L7 tier too, where it is loaded."""
+        from ebpfmesh.tiers.l7 import status as l7_status
+
         with self._lock:
-            tier = self._running()
-            return status.of(tier.tables, tier.installed, tier.memory())
+            tiers = self._running()
+            connect, l7 = tiers.connect, tiers.l7
+            found = status.of(connect.tables, connect.installed, connect.memory())
+            return l7_status.joined(found, l7.status() if l7 is not None else None)
 
     @property
     def connect(self) -> ConnectTier:
         """The connect tier: its links, maps and sockets. ClosedError before `start` and after `close`."""
-        return self._running()
+        return self._running().connect
+
+    @property
+    def l7(self) -> L7Tier | None:
+        """The L7 tier; None while no service has a policy. ClosedError before `start` and after `close`."""
+        return self._running().l7
 
     @property
     def notices(self) -> list[str]:
@@ -241,7 +249,7 @@ class Mesh:
     async def _tend(self) -> None:
         while True:
             await asyncio.sleep(_TEND_EVERY)
-            for task in (self.collect, self.follow_cgroup):
+            for task in (self.collect, self.follow_cgroup, self.follow_workloads):
                 with suppress(EbpfMeshError):  # what cannot be done now may be possible in a second
                     await asyncio.to_thread(task)
 
@@ -278,24 +286,24 @@ class Mesh:
         for service in put:
             self._index.put(service)
 
-    def _running(self) -> ConnectTier:
-        if self._tier is None:
+    def _running(self) -> Tiers:
+        if self._tiers is None:
             raise ClosedError(
                 f"the mesh {self.config.name} is not running", remedy="use it inside `with Mesh(…)`"
             )
-        return self._tier
+        return self._tiers
 
     def _end(self, *, keep: bool) -> list[str]:
-        tier, ownership = self._tier, self._ownership
-        self._tier = self._ownership = None
+        tiers, ownership = self._tiers, self._ownership
+        self._tiers = self._ownership = None
         with ExitStack() as ending:  # what one step cannot do must not keep the others from being done
             notices: list[str] = []
             if ownership is not None:
                 ending.callback(lambda: notices.extend(ownership.release(keep=keep)))
-            if tier is not None:
-                ending.callback(tier.close)
+            if tiers is not None:
+                ending.callback(tiers.close)
                 if not keep:
-                    ending.callback(tier.detach)
+                    ending.callback(lambda: notices.extend(tiers.stop(self.drain_for)))
         return notices
 
 

@@ -17,7 +17,7 @@ from ebpfmesh.ownership.cgroup import Cgroup
 from ebpfmesh.ownership.layout import LAYOUT_VERSION
 from ebpfmesh.ownership.lock import Lock
 from ebpfmesh.ownership.owner import OwnerRecord
-from ebpfmesh.ownership.pins import PinDirectory
+from ebpfmesh.ownership.pins import DRAINING, PinDirectory
 from ebpfmesh.ownership.process import Process
 from ebpfmesh.ownership.run_directory import RUN_ROOT, RunDirectory
 
@@ -102,6 +102,10 @@ class Ownership:
     def _reconcile(self, previous: OwnerRecord | None) -> None:
         """Decide between a take-over and a fresh start, and leave only pins that can be used."""
         found = self.pins.survey()
+        if drains := [
+            key for key in found.ours if key.startswith(f"{DRAINING}/")
+        ]:  # of an earlier run: no part of this
+            found = found._replace(ours={key: pin for key, pin in found.ours.items() if key not in drains})
         lost_maps = [key for key in found.missing if key.startswith("maps/")]
         if found.ours and lost_maps:
             # programs that run still use the maps that are gone: new maps beside them would split the state

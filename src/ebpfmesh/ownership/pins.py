@@ -1,5 +1,5 @@
-"""The pins of an agent, ``<bpffs>/ebpfmesh/<name>/``: maps/, links/ and the layout map that says which are
-ours.
+"""The pins of an agent, ``<bpffs>/ebpfmesh/<name>/``: maps/, links/, draining/ (what a stop had to leave for a while) and
+the layout map that says which are ours.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from ebpfmesh.ownership.name import check_name
 from ebpfmesh.ownership.pinned import Pinned
 
 _FOLDERS = ("links", "maps")  # in the order of removal: links first
+DRAINING = "draining"
+"""What outlives its agent until the last connection that needs it has closed: no part of what is taken over."""
 
 
 class HasDescriptor(Protocol):
@@ -74,6 +76,10 @@ class PinDirectory:
         ours = self.survey().ours
         return {key.removeprefix(folder): pin for key, pin in ours.items() if key.startswith(folder)}
 
+    def draining(self) -> dict[str, Pinned]:
+        """The pins of ours that are kept for connections of an earlier run, by name."""
+        return self._part(f"{DRAINING}/")
+
     def survey(self) -> Survey:
         """Compare what is pinned with the rows of the layout map. Changes nothing.
 
@@ -87,7 +93,7 @@ class PinDirectory:
         ours: dict[str, Pinned] = {}
         foreign: dict[Path, str] = {}
         for path in sorted(self.path.iterdir()):
-            if path.name in _FOLDERS and path.is_dir():
+            if path.name in (*_FOLDERS, DRAINING) and path.is_dir():
                 self._survey_folder(path, rows, ours, foreign)
             elif path != self.layout_path:
                 foreign[path] = _describe(path)
@@ -190,6 +196,22 @@ class PinDirectory:
         if self.layout_path.exists():
             self._open_layouts().check_version()
 
+    def set_aside(self, keys: Mapping[str, str]) -> None:
+        """Move pins of ours, by key, below draining/ under the given names; one that is not there is passed over.
+
+        A link stays attached, a map stays what it is: bpffs renames in place.
+        """
+        layouts, folder = self._open_layouts(), self.path / DRAINING
+        folder.mkdir(mode=0o700, exist_ok=True)
+        for key, name in keys.items():
+            row, path = layouts.read(key), self.path / key
+            if row is None or not path.exists():
+                continue
+            new = f"{DRAINING}/{check_name(name, where='draining')}"
+            layouts.write(new, row)
+            path.rename(self.path / new)
+            layouts.delete(key)
+
     # --- removing -------------------------------------------------------------------------------------------
     def remove_pin(self, key: str) -> None:
         """Remove the pin ``key`` (``links/NAME``: detached at once; ``maps/NAME``) if it is ours, else
@@ -211,18 +233,21 @@ class PinDirectory:
         """Remove every pin of ours, links first, then maps, the layout map and the directories; return what
         was there.
 
-        What is not ours stays, and so do the directories that hold it.
+        What is not ours stays, what drains too, and so do the directories that hold it.
         """
         found = self.survey()
+        drains = any(key.startswith(f"{DRAINING}/") for key in found.ours)
         for folder in _FOLDERS:
             for key in found.ours:
                 if key.startswith(folder):
                     self.remove_pin(key)
         self.close()
+        if drains:
+            return found
         with suppress(FileNotFoundError, NotADirectoryError, OwnershipError, KernelError):
             LayoutMap.open(self.layout_path).close()  # only a layout map is removed, whatever else is there
             self.layout_path.unlink()
-        for directory in (*(self.path / folder for folder in _FOLDERS), self.path):
+        for directory in (*(self.path / folder for folder in (*_FOLDERS, DRAINING)), self.path):
             with suppress(OSError):  # absent, or it holds what is not ours
                 directory.rmdir()
         return found

@@ -30,6 +30,10 @@ HOOKS = {
 }
 
 
+OTHERS = ("l7_",)
+"""What the names of other tiers' pins begin with."""
+
+
 class Attaching:
     """The links of one mesh, by program: a predecessor's, taken over where they are, and new ones.
 
@@ -53,7 +57,9 @@ class Attaching:
         from ebpfmesh.hooks.link import Link
 
         pinned = self._ownership.pins.links()
-        self._obsolete = [f"links/{name}" for name in pinned if name not in HOOKS]
+        self._obsolete = [
+            f"links/{name}" for name in pinned if name not in HOOKS and not name.startswith(OTHERS)
+        ]
         for name in HOOKS:
             if name in pinned and f"links/{name}" not in self._ownership.elsewhere:
                 self.links[name] = Link.open_pinned(self._ownership.pins.link_path(name))
@@ -75,6 +81,11 @@ class Attaching:
                 self._new.append(name)
             elif not (self._same_object and tags.get(name) == program.tag):
                 self._update(link, program)
+
+    @property
+    def fresh(self) -> frozenset[str]:
+        """The programs that were attached anew and are not kept yet: they stand behind all others at their hooks."""
+        return frozenset(self._new)
 
     def keep(self) -> None:
         """Pin the new links: from here on they outlive this process, and there is no way back."""

@@ -8,7 +8,7 @@ unless it wants the place.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -61,10 +61,18 @@ class Reconciler:
             old.leaving[endpoint] = old.backends.pop(endpoint)
         return True
 
-    def apply(self, put: Sequence[Service], remove: Iterable[str] = ()) -> Applied:
+    def apply(
+        self,
+        put: Sequence[Service],
+        remove: Iterable[str] = (),
+        *,
+        before: Callable[[dict[str, int]], None] | None = None,
+    ) -> Applied:
         """Add or change the services of ``put`` and remove those named in ``remove``, all at once.
 
-        Errors: CapacityError if it does not fit (nothing was changed then); ConfigError from a balancer; KernelError.
+        ``before`` is called with the numbers of the services of ``put`` when it is known that they fit, and nothing is
+        written yet; what it raises ends the apply. Errors: CapacityError if it does not fit (nothing was changed then);
+        ConfigError from a balancer; KernelError.
         """
         removed = list(remove)
         for name in removed:
@@ -73,15 +81,26 @@ class Reconciler:
                     "only an installed service that is not put too can be removed", where=f"service {name}"
                 )
         with garbage.paused():
-            return self._apply(put, removed)
+            return self._apply(put, removed, before)
 
-    def _apply(self, put: Sequence[Service], removed: Sequence[str]) -> Applied:
+    def _apply(
+        self,
+        put: Sequence[Service],
+        removed: Sequence[str],
+        before: Callable[[dict[str, int]], None] | None,
+    ) -> Applied:
         try:
             draft = self._draft(put, removed)
         except CapacityError:
             if not self.collect():  # what the last changes left may be all the room that is needed
                 raise
             draft = self._draft(put, removed)
+        if before is not None:
+            try:
+                before({service.name: draft.services[service.name].index for service in put})
+            except BaseException:
+                draft.undo()
+                raise
         try:
             if self._deleted or not self._touched.isdisjoint(draft.versions):
                 self._grace()

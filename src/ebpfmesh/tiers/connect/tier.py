@@ -6,7 +6,7 @@ import errno
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import cached_property
 from importlib import resources
@@ -112,11 +112,17 @@ class ConnectTier:
         if reused and not {"lifetime", "released"} <= self.links.keys():
             self.recount()
 
-    def apply(self, put: Sequence[Service], remove: Iterable[str] = ()) -> Applied:
+    def apply(
+        self,
+        put: Sequence[Service],
+        remove: Iterable[str] = (),
+        *,
+        before: Callable[[dict[str, int]], None] | None = None,
+    ) -> Applied:
         """Add or change services and remove others, at once; see `Reconciler.apply`. `settle` belongs after it."""
         remove = list(remove)
         self._scopes = {None: 0}  # a path may lead to another namespace by now
-        applied = self.reconciler.apply(put, remove)
+        applied = self.reconciler.apply(put, remove, before=before)
         self._unsettled.update([service.name for service in put], remove)
         return applied
 
@@ -231,6 +237,11 @@ class ConnectTier:
     def links(self) -> Mapping[str, Link]:
         """The links, by the name of their program."""
         return self._attaching.links
+
+    @property
+    def fresh(self) -> frozenset[str]:
+        """The programs that were attached anew since the last `keep`: they stand behind all others at their hooks."""
+        return self._attaching.fresh
 
     @property
     def object_hashes(self) -> dict[str, str]:

@@ -1,0 +1,138 @@
+"""What a stop leaves while sockets are still enrolled: the few pins without which their bytes would not pass.
+
+A socket keeps the programs that it was enrolled with. They pass everything once its service drains, but they live with
+their links, and what they jump to with its program array; freeing the sockhash under a live socket would break it. So these
+stay, below draining/, until the last of the sockets has closed; the tables that the programs use stay with them.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+from ebpfmesh.tiers.l7 import loading, sockets
+from ebpfmesh.tiers.l7.attaching import AT_SOCKETS, PREFIX, SOCKETS
+from ebpfmesh.tiers.l7.tables import Tables
+from ebpfmesh.tiers.l7.wire import ServiceFlag, drained
+
+if TYPE_CHECKING:
+    from ebpfmesh.ownership.pins import PinDirectory
+
+_MAPS = (SOCKETS, "l7_marks", "l7_sent", "l7_received")
+_BEFORE_ALL = (
+    "connect4",
+    "connect6",
+    "sendmsg4",
+    "sendmsg6",
+)  # of the connect tier: no new connections first
+
+
+def notice(name: str, count: int) -> str:
+    """What is said of connections that are left."""
+    plural = "connection is" if count == 1 else "connections are"
+    return (
+        f"{count} {plural} still open and pass as plain ones: a few pins stay until they have closed; "
+        f"the next start or `ebpfmesh cleanup {name}` collects them, `cleanup --force` resets what is open"
+    )
+
+
+def begin(pins: PinDirectory) -> None:
+    """Set aside what the enrolled sockets need; everything else can go."""
+    number = max(sets(pins), default=0) + 1
+    keys = {f"maps/{name}": f"{number}-{name}" for name in _MAPS}
+    keys |= {f"links/{PREFIX}{name}": f"{number}-link-{name}" for name in AT_SOCKETS}
+    pins.set_aside(keys)
+
+
+def sets(pins: PinDirectory) -> dict[int, list[str]]:
+    """The names of the pins that are kept, by the number of their set; links before maps."""
+    found: dict[int, list[str]] = defaultdict(list)
+    for name in pins.draining():
+        number, _, rest = name.partition("-")
+        if number.isdigit():
+            found[int(number)].insert(0 if rest.startswith("link-") else len(found[int(number)]), name)
+    return dict(found)
+
+
+def collect(pins: PinDirectory, *, force: bool = False) -> int:
+    """Remove the sets whose last socket has closed; returns how many sockets the others still have.
+
+    With ``force`` the sockets are destroyed first, by exact cookie: their peers see a reset. Errors: CapabilityError.
+    """
+    from ebpfmesh import maps
+
+    left = 0
+    for number, names in sets(pins).items():
+        there = 0
+        if f"{number}-{SOCKETS}" in names:
+            with maps.open_pinned(pins.path / "draining" / f"{number}-{SOCKETS}") as held:
+                if force and f"{number}-l7_marks" in names:
+                    _destroy(pins, number)
+                there = sockets.enrolled(held)
+        if there:
+            left += there
+            continue
+        for name in names:
+            pins.remove_pin(f"draining/{name}")
+    return left
+
+
+def retire(pins: PinDirectory) -> int:
+    """End what a dead agent left of the tier: its policies, then its programs; how many sockets are still enrolled.
+
+    The sockets pass as plain ones from here on, and what they need is set aside. Errors: LayoutError (pinned by another
+    version), CapabilityError.
+    """
+    from ebpfmesh import maps
+    from ebpfmesh.tiers.connect.tier import layout_hashes
+
+    pinned = pins.maps()
+    if SOCKETS not in pinned:
+        return 0
+    links = pins.links()
+    for name in (
+        *_BEFORE_ALL,
+        *(one for one in links if one.startswith(PREFIX) and one[len(PREFIX) :] not in AT_SOCKETS),
+    ):
+        if name in links:
+            pins.remove_pin(f"links/{name}")
+    with ExitStack() as opened:
+        those = {name: opened.enter_context(maps.open_pinned(pins.map_path(name))) for name in pinned}
+        for spec in loading.specs().values():
+            pins.check_layouts(layout_hashes(spec))
+        tables = Tables(those)
+        opened.callback(tables.close)
+        _drain_all(tables)
+        count = sockets.enrolled(those[SOCKETS])
+    if count:
+        begin(pins)
+    return count
+
+
+def _drain_all(tables: Tables) -> None:
+    since = tables.generation + 1
+    numbers = [
+        number
+        for number in range(tables.capacity("l7_services"))
+        if tables.current(number).flags & ServiceFlag.PRESENT
+    ]
+    tables.grace_period()
+    for number in numbers:
+        tables.prepare(number, drained(tables.current(number).protocol))
+    for number in numbers:
+        tables.publish(number, since)
+    tables.flip(since)
+
+
+def _destroy(pins: PinDirectory, number: int) -> None:
+    from ebpfmesh import maps
+
+    with ExitStack() as opened:
+        marks: Any = opened.enter_context(maps.open_pinned(pins.path / "draining" / f"{number}-l7_marks"))
+        spec = loading.specs()[loading.OBJECTS[0]]
+        program = loading.list_with(spec, {"l7_marks": marks}, "list_marks", closing=opened)
+        for _ in range(20):
+            found = list(sockets.listed(program.fd, marks.fd))
+            if not found or not sockets.destroy(found):
+                break

@@ -1,0 +1,96 @@
+"""The sockets that the tier has marked: listed and let go by iterators in the kernel, ended by exact cookie."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, suppress
+from typing import TYPE_CHECKING, NamedTuple
+
+from ebpfmesh.errors import EbpfMeshError
+from ebpfmesh.lowlevel import iterator, netns, netns_cookie, sock_diag
+from ebpfmesh.policy.address import Endpoint
+from ebpfmesh.tiers.connect.wire import LISTED_SOCKET
+from ebpfmesh.tiers.l7.wire import MarkState
+
+if TYPE_CHECKING:
+    from ebpfmesh.maps.sock import SockHash
+
+
+class Marked(NamedTuple):
+    """A marked socket: enough to name it and no other."""
+
+    cookie: int
+    namespace: int
+    """Cookie of its network namespace."""
+    state: int
+    service: int
+    family: int
+    protocol: int
+    device: int
+    source: Endpoint
+    destination: Endpoint
+
+    @property
+    def lost(self) -> bool:
+        """Whether nothing may leave it any more: it would hang until its time-out."""
+        return self.state in (MarkState.UNENROLLED, MarkState.OUT_OF_STEP)
+
+
+def listed(program_fd: int, map_fd: int) -> Iterator[Marked]:
+    """Every marked socket, in all network namespaces. Minimum kernel: 5.12. Capabilities: CAP_BPF, CAP_PERFMON."""
+    for line in LISTED_SOCKET.iter_unpack(iterator.read_map(program_fd, map_fd)):
+        cookie, space, state, service, _, _, family, protocol, device, _, near, near_port, far, far_port = (
+            line
+        )
+        yield Marked(
+            cookie, space, state, service, family, protocol, device, Endpoint(near, near_port), Endpoint(far, far_port)
+        )  # fmt: skip
+
+
+def run(program_fd: int, map_fd: int) -> None:
+    """Run an iterator over every marked socket for what it does."""
+    iterator.read_map(program_fd, map_fd)
+
+
+def enrolled(sockets: SockHash[int]) -> int:
+    """How many sockets run our programs: the kernel takes each out when it closes."""
+    return sockets.count()
+
+
+def destroy(doomed: Iterable[Marked]) -> int:
+    """Destroy these sockets, each by its cookie in its network namespace; returns how many were.
+
+    Their peers see a reset. Errors: CapabilityError, KernelError. Capabilities: CAP_NET_ADMIN, CAP_SYS_ADMIN elsewhere.
+    """
+    spaces: dict[int, list[Marked]] = defaultdict(list)
+    for one in doomed:
+        spaces[one.namespace].append(one)
+    ended = 0
+    with ExitStack() as stack:
+        for cookie, those in spaces.items():
+            descriptor = netns_cookie.find(cookie)
+            if descriptor is None:
+                continue  # nothing leads there
+            stack.callback(os.close, descriptor)
+            ended += netns.inside(descriptor, _all_of(those))
+    return ended
+
+
+def _all_of(those: list[Marked]) -> Callable[[], int]:
+    def end() -> int:
+        ended = 0
+        for one in those:
+            with suppress(EbpfMeshError):
+                ended += sock_diag.destroy(
+                    family=one.family,
+                    protocol=one.protocol,
+                    source=(one.source.packed, one.source.port),
+                    destination=(one.destination.packed, one.destination.port),
+                    cookie=one.cookie,
+                    device=one.device,
+                )
+        return ended
+
+    return end

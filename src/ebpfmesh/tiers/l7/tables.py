@@ -1,0 +1,249 @@
+"""The L7 tier's policy maps: this is their only writer.
+
+What leads to something is written after it, and words last: a request sees each service in one version or the other.
+Arrays are written through a mapping; a word of 8 bytes is one store.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from ebpfmesh.errors import MapKeyError
+from ebpfmesh.lowlevel import bpf
+from ebpfmesh.tiers.l7.wire import (
+    ADDRESS_KEY,
+    BUCKET_KEY,
+    INDEX,
+    LIMIT_COUNTERS,
+    PATH_KEY,
+    SEGMENT_KEY,
+    SERVICE,
+    SERVICE_ENTRY_SIZE,
+    SERVICE_STATS,
+    SETTINGS,
+    SOURCE_KEY,
+    WORD,
+    WORKLOAD_KEY,
+    Version,
+)
+
+if TYPE_CHECKING:
+    from ebpfmesh.maps.map import Map
+
+ELEMENTS = (
+    "l7_policies", "l7_path_states", "l7_lists", "l7_rules", "l7_conditions", "l7_configs", "l7_limits",
+    "l7_replies", "l7_inserts",
+)  # fmt: skip
+"""Arrays whose elements are written under numbers that nobody uses; element 0 is none."""
+NAMES = {
+    "rule": "l7_rule_names",
+    "limit": "l7_limit_names",
+    "route": "l7_route_names",
+    "workload": "l7_source_names",
+}
+"""The names behind the numbers, by kind."""
+ARRAYS = (
+    "l7_settings",
+    "l7_services",
+    "l7_stats",
+    "l7_limit_stats",
+    "l7_limit_full",
+    *ELEMENTS,
+    *NAMES.values(),
+)
+HASHES = {
+    "l7_sources": (SOURCE_KEY.size, INDEX.size),
+    "l7_workloads": (WORKLOAD_KEY.size, INDEX.size),
+    "l7_addresses": (ADDRESS_KEY.size, INDEX.size),
+    "l7_paths": (PATH_KEY.size, INDEX.size),
+    "l7_segments": (SEGMENT_KEY.size, INDEX.size),
+}
+"""Sizes of key and value. An element is never changed in place: what it leads to may be read at this moment."""
+
+
+class Tables:
+    """Reads and writes the policy maps of one loaded L7 tier.
+
+    ``on_write`` is called before every write, with its name: the crash test ends the process in it.
+    """
+
+    def __init__(
+        self, maps: Mapping[str, Map[Any, Any]], *, on_write: Callable[[str], None] | None = None
+    ) -> None:
+        self.maps = maps
+        self._on_write = on_write
+        self._mappings = {name: maps[name].mmap() for name in ARRAYS}  # type: ignore[attr-defined]
+        self._views = {name: mapping.buffer for name, mapping in self._mappings.items()}
+        self._strides = {name: -(-maps[name].value_size // 8) * 8 for name in ARRAYS}
+        self._settings = self._views["l7_settings"].cast("Q")
+        self._words = self._views["l7_services"].cast("Q")
+
+    def close(self) -> None:
+        """Unmap the arrays; the maps stay open."""
+        for view in (self._settings, self._words):
+            view.release()
+        for mapping in self._mappings.values():
+            mapping.close()
+
+    # --- the generation, and the versions of services -------------------------------------------------------------
+
+    @property
+    def generation(self) -> int:
+        """What a request reads once."""
+        generation: int = self._settings[0]
+        return generation
+
+    def flip(self, generation: int) -> None:
+        """Make every version of ``generation`` current, at once; connections look up their source again."""
+        self._about("flip")
+        self._order()
+        self._settings[0] = generation
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """The key of every SipHash of the tier; (0, 0) before `make_key`."""
+        return self._settings[1], self._settings[2]
+
+    def make_key(self) -> None:
+        """Choose the key, at random, where there is none; it stays as long as the maps."""
+        if self.key == (0, 0):
+            self._about("key")
+            first, second = (int.from_bytes(os.urandom(8), "little") or 1 for _ in range(2))
+            self._settings[1], self._settings[2] = first, second
+
+    def set_logging(self, interval: int, burst: int, sample: int) -> None:
+        """Bound the log: nanoseconds between records and the burst; one of ``sample`` allowed requests, 0 none."""
+        generation, first, second, *_, flags = SETTINGS.unpack(self._views["l7_settings"][: SETTINGS.size])
+        self._about("logging")
+        packed = SETTINGS.pack(generation, first, second, interval, burst, sample, flags)
+        self._views["l7_settings"][24 : SETTINGS.size] = packed[24:]
+
+    def word(self, service: int) -> int:
+        """generation << 1 | index of the newer version."""
+        word: int = self._words[service * (SERVICE_ENTRY_SIZE // 8)]
+        return word
+
+    def version(self, service: int, index: int) -> Version:
+        """One of the two versions."""
+        start = service * SERVICE_ENTRY_SIZE + 8 + index * SERVICE.size
+        return Version.unpack(bytes(self._views["l7_services"][start : start + SERVICE.size]))
+
+    def current(self, service: int) -> Version:
+        """The version that requests are judged by now."""
+        word = self.word(service)
+        return self.version(service, (word & 1) ^ (word >> 1 > self.generation))
+
+    def prepare(self, service: int, version: Version) -> None:
+        """Write the version that nobody reads."""
+        self._about("version")
+        index = (self.word(service) & 1) ^ 1
+        start = service * SERVICE_ENTRY_SIZE + 8 + index * SERVICE.size
+        packed, view = version.pack(), self._views["l7_services"]
+        if (
+            view[start : start + SERVICE.size] != packed
+        ):  # equal: somebody may be reading it still, and may go on
+            view[start : start + SERVICE.size] = packed
+
+    def publish(self, service: int, since: int) -> None:
+        """Make the prepared version the newer one, current from generation ``since`` on."""
+        at = service * (SERVICE_ENTRY_SIZE // 8)
+        self._about("word")
+        self._words[at] = since << 1 | (self._words[at] & 1) ^ 1
+
+    def retract(self, service: int) -> None:
+        """Make the older version current, for whatever generation a reader holds: the newer one never took effect."""
+        at = service * (SERVICE_ENTRY_SIZE // 8)
+        self._about("word")
+        self._words[at] = (self._words[at] & 1) ^ 1
+
+    def grace_period(self) -> None:
+        """Return when no program can hold what was current before the call."""
+        bpf.rcu_grace_period()
+
+    # --- elements of arrays -----------------------------------------------------------------------------------------
+
+    def write(self, name: str, rows: Mapping[int, bytes]) -> None:
+        """Write elements that nobody reads."""
+        if not rows:
+            return
+        self._about(name)
+        view, stride = self._views[name], self._strides[name]
+        for index, row in rows.items():
+            view[index * stride : index * stride + len(row)] = row
+
+    def read(self, name: str, index: int) -> bytes:
+        """One element."""
+        stride = self._strides[name]
+        return bytes(self._views[name][index * stride : index * stride + self.maps[name].value_size])
+
+    def capacity(self, name: str) -> int:
+        """How many elements the map holds."""
+        return self.maps[name].max_entries
+
+    # --- hashes -------------------------------------------------------------------------------------------------
+
+    def put(self, name: str, elements: Mapping[bytes, bytes]) -> None:
+        """Insert elements, in one batch where the kernel has that."""
+        if elements:
+            self._about(name)
+            self.maps[name].update_batch_raw(b"".join(elements), b"".join(elements.values()))
+
+    def delete(self, name: str, keys: Iterable[bytes]) -> None:
+        """Delete elements; one that is gone already is no error."""
+        for key in keys:
+            self._about(name)
+            with suppress(MapKeyError):
+                self.maps[name].delete_raw(key)
+
+    def elements(self, name: str) -> Iterator[tuple[bytes, bytes]]:
+        """Every (key, value) of a hash."""
+        key_size, value_size = HASHES[name]
+        keys, values = self.maps[name].lookup_batch_raw()
+        for number in range(len(keys) // key_size):
+            yield (
+                bytes(keys[number * key_size : (number + 1) * key_size]),
+                bytes(values[number * value_size : (number + 1) * value_size]),
+            )
+
+    # --- counters ---------------------------------------------------------------------------------------------------
+
+    def counters(self, service: int) -> tuple[int, ...]:
+        """The counters of a service, in the order of `wire.STATS`."""
+        return SERVICE_STATS.unpack(self.read("l7_stats", service))
+
+    def clear_counters(self, service: int) -> None:
+        """Zero a service's counters, before its number is given out again."""
+        self.write("l7_stats", {service: bytes(SERVICE_STATS.size)})
+
+    def limit_counters(self, number: int) -> tuple[int, ...]:
+        """Admitted, refused, overflowed and contended, of the limit with this number."""
+        return LIMIT_COUNTERS.unpack(self.read("l7_limit_stats", number))
+
+    def clear_limits(self, numbers: Iterable[int]) -> None:
+        """Forget what limits counted and who spent what: their numbers are given out again."""
+        gone = set(numbers)
+        if not gone:
+            return
+        self.write("l7_limit_stats", dict.fromkeys(gone, bytes(LIMIT_COUNTERS.size)))
+        self.write("l7_limit_full", dict.fromkeys(gone, bytes(8)))
+        self.delete("l7_buckets", [key for key, _ in self.buckets() if BUCKET_KEY.unpack(key)[0] in gone])
+
+    def buckets(self) -> Iterator[tuple[bytes, int]]:
+        """Every (key, theoretical arrival time in nanoseconds of CLOCK_MONOTONIC) of the limits."""
+        size = BUCKET_KEY.size
+        keys, values = self.maps["l7_buckets"].lookup_batch_raw()
+        for number in range(len(keys) // size):
+            yield bytes(keys[number * size : (number + 1) * size]), WORD.unpack_from(values, number * 8)[0]
+
+    def _about(self, what: str) -> None:
+        if self._on_write:
+            self._on_write(what)
+
+    @staticmethod
+    def _order() -> None:
+        # A full barrier between the versions' bytes and the generation, for machines weaker than x86-64: sched_yield()
+        # takes the run queue's lock, and schedule() begins with smp_mb__after_spinlock().
+        os.sched_yield()

@@ -1,0 +1,258 @@
+"""The L7 tier of one mesh: loaded, or taken over from a predecessor; changed, attached, watched and closed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from ebpfmesh.tiers.l7 import draining, loading, memory, sockets, status, workloads
+from ebpfmesh.tiers.l7.attaching import BEHIND_CONNECT, SOCKETS, Attaching
+from ebpfmesh.tiers.l7.installed import Installed
+from ebpfmesh.tiers.l7.reconcile import Change, Reconciler
+from ebpfmesh.tiers.l7.tables import Tables
+
+if TYPE_CHECKING:
+    from ebpfmesh.ownership import Ownership
+    from ebpfmesh.ownership.cgroup import Cgroup
+    from ebpfmesh.policy.model import Config, Service
+    from ebpfmesh.spec import ObjectSpec
+    from ebpfmesh.tiers.connect.tier import ConnectTier
+    from ebpfmesh.tiers.l7.loading import Loaded
+    from ebpfmesh.tiers.l7.reconcile import Compiler
+    from ebpfmesh.tiers.l7.status import L7Status
+
+_BUCKETS_EVERY = 10.0  # seconds: the walk reads every bucket
+_LOOK_EVERY = 0.05
+_IDLE = 60 * 10**9  # nanoseconds after which a bucket that is full again is forgotten
+
+
+def compiler() -> Compiler:
+    """What turns policies into tables."""
+    from ebpfmesh.policy import compile as module
+
+    return module
+
+
+class L7Tier:
+    """The L7 tier of one mesh. Made by `start`; the only writer of its policy maps.
+
+    Minimum kernel: 5.18. Capabilities: CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON.
+    """
+
+    def __init__(
+        self, ownership: Ownership, connect: ConnectTier, loaded: Loaded, specs: dict[str, ObjectSpec]
+    ) -> None:
+        self.ownership, self.connect, self.loaded, self.specs = ownership, connect, loaded, specs
+        previous = ownership.previous
+        same = previous is not None and all(
+            previous.objects.get(name) == spec.sha256 for name, spec in specs.items()
+        )
+        self._attaching = Attaching(ownership, loaded, same_object=same)
+        self._made: list[str] = []
+        """Maps that this start has pinned."""
+        self._listers = ExitStack()
+        self._buckets_at = 0.0
+        self.destroyed = 0
+        """Sockets that nothing could leave any more, which were destroyed."""
+        self.tables = Tables(loaded.maps)
+        self.tables.make_key()
+        self.installed = Installed(self.tables, self._numbers())
+        self.reconciler = Reconciler(self.tables, self.installed, compiler(), workloads.find)
+
+    @classmethod
+    def start(cls, ownership: Ownership, config: Config, connect: ConnectTier) -> L7Tier:
+        """Load the objects with maps for ``config``, or take a predecessor's maps over; attaches nothing yet.
+
+        Errors: LayoutError, LoadError, VerifierError, CapabilityError, NotSupportedError, CapacityError.
+        """
+        from ebpfmesh.tiers.connect.tier import layout_hashes
+
+        specs = loading.specs()
+        for spec in specs.values():
+            ownership.pins.check_layouts(layout_hashes(spec))
+        capacities = memory.max_entries(config, compiler(), connect.tables.capacity("service_stats"))
+        loaded = loading.load(specs, ownership.pins, connect.objects.maps, capacities)
+        try:
+            tier = cls(ownership, connect, loaded, specs)
+        except BaseException:
+            loaded.close()
+            raise
+        try:
+            tier._take_over()
+        except BaseException:
+            tier.take_back()
+            tier.close()
+            raise
+        return tier
+
+    def _take_over(self) -> None:
+        from ebpfmesh.tiers.connect.tier import layout_hashes
+
+        pins = self.ownership.pins
+        there = set(pins.maps())
+        self._attaching.open()
+        for spec in self.specs.values():
+            for name, digest in layout_hashes(spec).items():
+                if name in self.loaded.maps and name not in there and name not in self._made:
+                    pins.pin_map(name, self.loaded.maps[name], digest)
+                    self._made.append(name)
+        if there:
+            self.tables.grace_period()  # nobody holds what the predecessor changed last
+
+    # --- changes --------------------------------------------------------------------------------------------------
+
+    def plan(self, config: Config, services: Iterable[Service]) -> tuple[list[Service], list[str]]:
+        """See `Reconciler.plan`; all services are looked at where cgroups are told apart otherwise."""
+        every = config.services if self.reconciler.touches_all(config) else services
+        return self.reconciler.plan(config, every)
+
+    def apply(self, config: Config, put: Iterable[Service], numbers: dict[str, int]) -> Change:
+        """Put policies in force; ``numbers`` are those of services that the connect tier is about to add."""
+        known = self._numbers() | numbers
+        return self.reconciler.apply(config, put, known.__getitem__)
+
+    def revert(self, change: Change) -> None:
+        """Put what was in force before ``change`` in force again."""
+        self.reconciler.revert(change)
+
+    def drain(self, names: Iterable[str]) -> None:
+        """Let the open connections of these services pass from now on."""
+        names = list(names)
+        if names:
+            self.reconciler.drain(names)
+            self.free()
+
+    def free(self) -> None:
+        """Let go of the sockets of services that are drained, whether or not they send anything."""
+        sockets.run(self._lister("free_marks").fd, self.loaded.maps["l7_marks"].fd)
+
+    def collect(self) -> bool:
+        """Free what earlier changes retired, idle buckets of limits, and sockets that nothing may leave any more."""
+        freed = self.reconciler.collect()
+        live = set(self._numbers().values())
+        self.reconciler.forget([number for number in self.installed.drained if number not in live])
+        self.destroyed += sockets.destroy(one for one in self.sockets() if one.lost)
+        if time.monotonic() >= self._buckets_at:
+            self._buckets_at = time.monotonic() + _BUCKETS_EVERY
+            self._collect_buckets()
+        if draining.sets(self.ownership.pins):
+            draining.collect(self.ownership.pins)
+        return freed
+
+    def follow_cgroups(self) -> bool:
+        """Find the workloads' cgroups again: one that was made anew has another id."""
+        return self.reconciler.follow_cgroups()
+
+    def _collect_buckets(self) -> None:
+        before = time.clock_gettime_ns(time.CLOCK_MONOTONIC) - _IDLE
+        self.tables.delete("l7_buckets", [key for key, arrival in self.tables.buckets() if arrival < before])
+
+    # --- attaching --------------------------------------------------------------------------------------------------
+
+    def attach(self, *, behind_new: bool = False) -> None:
+        """Attach what is not attached, and bring what is to this version, until `keep` or `take_back`.
+
+        ``behind_new``: the connect tier has attached programs just now, and ours have to come behind them. Errors:
+        AttachError, CapabilityError.
+        """
+        self._attaching.attach(behind=BEHIND_CONNECT if behind_new else ())
+
+    def move(self, cgroup: Cgroup, connect: Callable[[], None]) -> None:
+        """Attach to ``cgroup``; in between ``connect`` takes the connect tier there. After an error nothing has moved.
+
+        Errors: AttachError, CapabilityError.
+        """
+        before = self.ownership.cgroup
+        old = self._attaching.leave()
+        try:
+            self.ownership.cgroup = cgroup
+            self._attaching.attach()
+            self.ownership.cgroup = before  # which `connect` looks at
+            connect()
+            self._attaching.attach(behind=BEHIND_CONNECT)
+        except BaseException:
+            self._attaching.return_to(old)
+            raise
+        self._attaching.keep()
+
+    def stop(self, wait: float) -> list[str]:
+        """End the policies, wait ``wait`` seconds for the connections that run our programs, detach; what had to stay.
+
+        A connection that is still open goes on as a plain one: the few pins that this needs stay until it has closed.
+        """
+        self.reconciler.drain(list(self.installed.policies))
+        self._attaching.detach_cgroup()
+        self.free()
+        deadline = time.monotonic() + wait
+        while (left := self.enrolled()) and time.monotonic() < deadline:
+            time.sleep(_LOOK_EVERY)
+        if left:
+            draining.begin(self.ownership.pins)
+            return [draining.notice(self.ownership.name, left)]
+        self._attaching.detach_sockets()
+        return []
+
+    def status(self) -> L7Status:
+        """What the tier is doing, from its maps."""
+        return status.of(self.tables, self.installed, self.memory(), self.enrolled())
+
+    def keep(self) -> None:
+        """End a start: the new links are pinned."""
+        self._attaching.keep()
+        self._made.clear()
+
+    def take_back(self) -> None:
+        """End a start that failed: links and maps are again what they were before it."""
+        self._attaching.take_back()
+        while self._made:
+            self.ownership.pins.remove_pin(f"maps/{self._made.pop()}")
+
+    def close(self) -> None:
+        """Close the descriptors; pinned links and maps go on without us."""
+        self._attaching.close()
+        self._listers.close()
+        self.tables.close()
+        self.loaded.close()
+
+    # --- looking ----------------------------------------------------------------------------------------------------
+
+    def sockets(self) -> Iterator[sockets.Marked]:
+        """Every marked socket, in all network namespaces. Minimum kernel: 5.12."""
+        return sockets.listed(self._lister("list_marks").fd, self.loaded.maps["l7_marks"].fd)
+
+    def enrolled(self) -> int:
+        """How many sockets run our programs."""
+        return sockets.enrolled(self.loaded.maps[SOCKETS])
+
+    def memory(self) -> int:
+        """Bytes of kernel memory of the tier's maps, as the kernel accounts for them."""
+        return sum(one.memory() for one in self.loaded.maps.values())
+
+    @property
+    def links(self) -> dict[str, Any]:
+        """The links, by the name of their program."""
+        return self._attaching.links
+
+    @property
+    def object_hashes(self) -> dict[str, str]:
+        """SHA-256 of the loaded objects, for the owner record."""
+        return {name: spec.sha256 for name, spec in self.specs.items()}
+
+    @cached_property
+    def _programs(self) -> dict[str, Any]:
+        return {}
+
+    def _lister(self, program: str) -> Any:
+        if program not in self._programs:
+            maps = {**self.connect.objects.maps, **self.loaded.maps}
+            spec = self.specs[loading.OBJECTS[0]]
+            self._programs[program] = loading.list_with(spec, maps, program, closing=self._listers)
+        return self._programs[program]
+
+    def _numbers(self) -> dict[str, int]:
+        installed = self.connect.installed
+        every = {**installed.retired, **installed.services}
+        return {name: one.index for name, one in every.items()}
