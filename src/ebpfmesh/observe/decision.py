@@ -23,6 +23,7 @@ Reason = Literal[
 """``enum l7_reason``, from 0 on."""
 _KINDS: tuple[Kind, ...] = get_args(Kind)
 _REASONS: tuple[Reason, ...] = get_args(Reason)
+_PROTOCOLS = {int(one): one.name.lower() for one in Protocol}
 _NANOSECONDS = 1_000_000_000
 
 
@@ -110,7 +111,7 @@ def unpack(entry: bytes, names: Names, clock: Clock) -> Decision | None:
         backend=names.backend(service, backend),
         status=status or None,
         retry_after=retry_after / _NANOSECONDS if retry_after else None,
-        protocol=Protocol(protocol).name.lower() if protocol in Protocol else f"#{protocol}",
+        protocol=_PROTOCOLS.get(protocol, f"#{protocol}"),
         method=_text(method),
         host=_text(host),
         path=_text(path) if path_length else None,

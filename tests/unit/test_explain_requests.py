@@ -1,0 +1,286 @@
+"""explain: what becomes of a described request, and why, by the configuration alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ebpfmesh.cli.main import main
+from ebpfmesh.errors import ConfigError
+from ebpfmesh.observe.explain import Choice, Explanation, explain
+from ebpfmesh.policy import toml
+from ebpfmesh.policy.check import check
+
+TEXT = """
+name = "shop"
+cgroup = "/mesh"
+
+[[workloads]]
+name = "checkout"
+cgroup = "/mesh/checkout"
+spiffe = "spiffe://example.org/ns/shop/sa/checkout"
+
+[[workloads]]
+name = "admin"
+cgroup = "/mesh/admin"
+labels = { team = "ops" }
+
+[[replies]]
+name = "gone"
+status = 410
+body = "not here"
+
+[[services]]
+name = "orders"
+addresses = ["10.96.0.10:80"]
+backends = ["10.0.0.1:8080", { address = "10.0.0.2:8080", weight = 3 }, { address = "10.0.0.3:8080", draining = true }]
+balance = "weighted-random"
+l7 = "http1"
+
+[[services.rules]]
+name = "no-admin"
+action = "deny"
+paths = ["/admin/**"]
+reply = "gone"
+
+[[services.rules]]
+name = "ours"
+action = "allow"
+from = [{ workload = "checkout" }, { labels = { team = "ops" } }]
+
+[[services.rules]]
+name = "lan"
+action = "allow"
+from = [{ address = "192.168.0.0/16" }]
+hosts = ["*.shop.example"]
+
+[[services.rules]]
+name = "watched"
+action = "audit"
+headers = [{ name = "x-debug", present = true }]
+
+[[services.limits]]
+name = "all"
+rate = "100/s"
+
+[[services.limits]]
+name = "writes"
+rate = "5/m"
+methods = ["POST"]
+
+[[services.faults]]
+name = "chaos"
+percentage = 1.0
+paths = ["/orders/**"]
+
+[[services.routes]]
+name = "order"
+paths = ["/orders/*"]
+
+[[services]]
+name = "db"
+addresses = ["10.96.0.11:5432"]
+backends = ["10.0.0.9:5432"]
+
+[[services.rules]]
+name = "only-checkout"
+action = "allow"
+from = [{ workload = "checkout" }]
+
+[[services]]
+name = "plain"
+addresses = ["10.96.0.12:80"]
+backends = ["10.0.0.9:80"]
+"""
+
+
+@pytest.fixture(scope="module")
+def config():
+    found = toml.loads(TEXT)
+    check(found)
+    return found
+
+
+@pytest.fixture
+def ask(config):
+    def asked(service="orders", **request) -> Explanation:
+        return explain(config, service, **request)
+
+    return asked
+
+
+def test_an_allowance_names_rule_limits_route_and_backends(ask):
+    found = ask(source="checkout", method="POST", target="/orders/7?secret=1")
+    assert (found.allowed, found.reason, found.rule) == (True, "by_rule", "ours")
+    assert (found.workload, found.path, found.route) == ("checkout", "/orders/7", "order")
+    assert [(one.name, one.refuses) for one in found.limits] == [("all", False), ("writes", False)]
+    assert found.faults == ["chaos: 1 % of requests to /orders/** with 503"] or found.faults[0].startswith(
+        "chaos: 1 %"
+    )
+    assert found.backends == [
+        Choice(address="10.0.0.1:8080", share=0.25), Choice(address="10.0.0.2:8080", share=0.75),
+    ]  # fmt: skip
+    assert found.reply is None
+    assert "secret" not in str(found)
+
+
+def test_a_denial_is_first(ask):
+    found = ask(source="checkout", target="/x/../admin/")
+    assert (found.allowed, found.reason, found.rule, found.path) == (False, "by_rule", "no-admin", "/admin/")
+    assert found.reply is not None
+    assert found.reply.startswith("410")
+    assert found.steps[0].matched
+    assert "no-admin denies" in found.sentence
+
+
+def test_what_no_rule_allows_is_denied(ask):
+    found = ask(source="/mesh/other")
+    assert (found.allowed, found.reason, found.rule, found.workload) == (False, "not_allowed", None, None)
+    assert [step.name for step in found.steps[:3]] == ["no-admin", "ours", "lan"]
+
+
+@pytest.mark.parametrize(
+    ("source", "workload"),
+    [
+        ("checkout", "checkout"),
+        ("spiffe://example.org/ns/shop/sa/checkout", "checkout"),
+        ("/mesh/checkout/worker", "checkout"),
+        (["admin", "10.0.0.9"], "admin"),
+    ],
+)
+def test_who_asks_can_be_told_in_several_ways(ask, source, workload):
+    found = ask(source=source)
+    assert (found.workload, found.rule) == (workload, "ours")
+
+
+def test_an_address_and_a_host_allow(ask):
+    headers = [("Host", "A.Shop.Example:8080")]
+    assert ask(source="192.168.7.1", headers=headers).rule == "lan"
+    assert ask(source="192.168.7.1", target="http://b.shop.example/x").rule == "lan"
+    assert ask(source="192.168.7.1", target="http://shop.example/x", headers=headers).rule is None
+    assert ask(source="10.0.0.1", headers=headers).rule is None
+    assert ask(source="192.168.7.1").notes == ["no host was given, and rules ask for one: say -H 'host: …'"]
+
+
+def test_a_limit_that_is_used_up_refuses(ask):
+    found = ask(source="checkout", method="POST", exhausted=["writes"])
+    assert (found.allowed, found.reason, found.rule) == (False, "limited", "writes")
+    assert [(one.name, one.refuses) for one in found.limits] == [("all", False), ("writes", True)]
+    assert found.reply is not None
+    assert found.reply.startswith("429")
+
+
+def test_an_audit_is_told(ask):
+    assert ask(source="checkout", headers={"X-Debug": "1"}).audited
+    assert not ask(source="checkout").audited
+
+
+def test_a_path_that_cannot_be_normalised(ask):
+    found = ask(source="checkout", target="/a%2fb")
+    assert (found.reason, found.path) == ("bad_path", None)
+    assert "an encoded slash" in found.sentence
+
+
+def test_the_tier_is_the_lowest_that_can_do_it(ask):
+    assert ask().tier == "l7"
+    assert "no-admin asks for the request" in ask().tier_why
+    database = ask("db", source="checkout", method=None)
+    assert (database.tier, database.allowed, database.rule) == ("connect", True, "only-checkout")
+    assert "EACCES" in database.tier_why
+    refused = ask("db")
+    assert (refused.allowed, refused.reply) == (False, None)
+    assert refused.notes == ["nothing of the request is looked at: the service has no l7"]
+    assert "no rules" in ask("plain", method=None).tier_why
+
+
+def test_a_service_is_found_by_its_address(ask):
+    assert ask("10.96.0.11:5432", method=None).service == "db"
+
+
+@pytest.mark.parametrize(
+    ("request_", "where", "what"),
+    [
+        ({"service": "nix"}, "service", "there is no service 'nix'"),
+        ({"service": "10.9.9.9:80"}, "service", "no service has the address 10.9.9.9:80"),
+        ({"source": "nix"}, "from", "there is no workload 'nix'"),
+        ({"source": ["checkout", "admin"]}, "from", "a second one"),
+        ({"exhausted": ["nix"]}, "exhausted", "there is no limit 'nix'"),
+    ],
+)
+def test_what_is_not_there_is_an_error(ask, request_, where, what):
+    with pytest.raises(ConfigError, match=what) as caught:
+        ask(**request_)
+    assert caught.value.where == where
+
+
+def test_connect_and_asterisk_have_no_path(ask):
+    assert ask(source="checkout", method="CONNECT", target="a.example:443").path is None
+    assert ask(source="checkout", method="OPTIONS", target="*").path is None
+
+
+# --- the command ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "mesh.toml"
+    path.write_text(TEXT)
+    return path
+
+
+def test_the_command_takes_the_request_between_options(file, capsys):
+    words = [
+        "explain",
+        str(file),
+        "--service",
+        "orders",
+        "--from",
+        "checkout",
+        "POST",
+        "/admin/x",
+        "-H",
+        "x-debug: 1",
+    ]
+    assert main(words) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "rule no-admin denies the request; the client is told 410"
+    assert any(line.startswith("  tier       l7: ") for line in lines)
+
+
+def test_the_command_gives_json(file, capsys):
+    assert (
+        main(["explain", "--json", "--service", "orders", str(file), "/orders/7", "--from", "checkout"]) == 0
+    )
+    found = json.loads(capsys.readouterr().out)
+    assert (found["rule"], found["route"], found["backends"][1]["share"]) == ("ours", "order", 0.75)
+
+
+@pytest.mark.parametrize(
+    ("words", "method", "path"),
+    [([], "GET", "/"), (["POST"], "POST", "/"), (["/a"], "GET", "/a"), (["PUT", "/a"], "PUT", "/a")],
+)
+def test_method_and_target_may_be_left_out(file, capsys, words, method, path):
+    assert main(["explain", str(file), "--service", "orders", "--from", "checkout", *words, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["path"] == path
+    assert len(found["limits"]) == (2 if method == "POST" else 1)
+
+
+@pytest.mark.parametrize("words", [[], ["FILE"], ["--service", "orders"], ["--recent", "shop", "FILE"]])
+def test_wrong_usage(file, capsys, words):
+    with pytest.raises(SystemExit) as caught:
+        main(["explain", *(str(file) if word == "FILE" else word for word in words)])
+    assert caught.value.code == 2
+    assert "usage:" in capsys.readouterr().err
+
+
+def test_errors_are_one_line(file, tmp_path, capsys):
+    assert main(["explain", str(file), "--service", "nix"]) == 1
+    assert main(["explain", str(file), "--service", "orders", "-H", "none"]) == 1
+    (tmp_path / "run").mkdir()
+    assert main(["--run-root", str(tmp_path / "run"), "explain", "--recent", "nix"]) == 1
+    assert [line.partition("error: ")[2][:20] for line in capsys.readouterr().err.splitlines()] == [
+        "service: there is no", "-H: 'none' is no hea", f"{tmp_path}/run: no mesh"[:20],
+    ]  # fmt: skip
