@@ -1,13 +1,14 @@
 """The compiled tables, read as the kernel reads them: what ``authorise/*.h`` does, in Python, element by element.
 
-It knows the layouts and the order of look-ups, and nothing of the model: where it agrees with `ebpfmesh.policy.reference`, the
-tables mean what the model says.
+It knows the layouts and the order of look-ups, and nothing of the model: where it agrees with `ebpfmesh.policy.reference`,
+the tables mean what the model says.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from ebpfmesh.policy.compile import Compiled, wire
@@ -62,6 +63,29 @@ class Decision(NamedTuple):
     limits: tuple[str, ...]
     faults: tuple[str, ...]
     reply: int
+
+
+class _Rule(NamedTuple):
+    action: int
+    flags: int
+    methods: int
+    number: int
+    reply: int
+    argument: int
+    conditions: tuple[int, ...]
+
+
+@dataclass
+class _State:
+    allowed: bool = False
+    reason: Reason = Reason.NOT_DECIDED
+    rule: int = 0
+    reply: int = 0
+    audited: bool = False
+    route: int = 0
+    last: int = 0
+    limits: list[str] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
 
 
 class Interpreter:
@@ -123,48 +147,60 @@ class Interpreter:
                 return Decision(False, Reason.BAD_PATH, None, False, None, (), (), self.bad_path)
             if found is not None:
                 path, segments = found
-        allowed, reason, rule, reply = False, Reason.NOT_DECIDED, 0, 0
-        audited, route, limits, faults, last = False, 0, [], [], 0
+        state = _State()
         for element in self._list(policy, path, segments):
-            action, flags, methods, number, of_rule, argument, *conditions = wire.RULE.unpack(
-                self.tables["l7_rules"][element]
-            )
-            if action >= wire.Action.AUDIT and not reason:
-                allowed, reason, reply = self._default()
-            elif action < wire.Action.AUDIT and reason:
-                continue
-            if (action >= wire.Action.LIMIT and not allowed) or (action == wire.Action.ROUTE and route):
-                continue
-            if action >= wire.Action.LIMIT and number == last:
-                continue
-            if not self._matches(fields, action, flags, methods, conditions):
-                continue
-            if action in (wire.Action.DENY, wire.Action.ALLOW):
-                allowed, reason, rule = action == wire.Action.ALLOW, Reason.BY_RULE, number
-                reply = 0 if allowed else of_rule
-            elif action == wire.Action.AUDIT:
-                audited = True
-            elif action == wire.Action.ROUTE:
-                route = argument
-            else:
-                last = number
-                name = self.shelf.name("rule", number)
-                (limits if action == wire.Action.LIMIT else faults).append(name)
-                struck = exhausted(name) if action == wire.Action.LIMIT else strikes(name, argument)
-                if struck:
-                    allowed, rule, reply = False, number, of_rule
-                    reason = Reason.LIMITED if action == wire.Action.LIMIT else Reason.FAULTED
-        if not reason:
-            allowed, reason, reply = self._default()
+            *head, a, b, c, d, e, f = wire.RULE.unpack(self.tables["l7_rules"][element])
+            rule = _Rule(*head, (a, b, c, d, e, f))
+            if self._is_due(state, rule) and self._matches(fields, rule):
+                self._act(state, rule, exhausted, strikes)
+        if not state.reason:
+            self._default(state)
         return Decision(
-            allowed, reason, self.shelf.name("rule", rule) if rule else None, audited,
-            self.shelf.name("route", route) if route else None, tuple(limits), tuple(faults), reply,
+            state.allowed, state.reason, self.shelf.name("rule", state.rule) if state.rule else None, state.audited,
+            self.shelf.name("route", state.route) if state.route else None, tuple(state.limits), tuple(state.faults),
+            state.reply,
         )  # fmt: skip
 
-    def _default(self) -> tuple[bool, Reason, int]:
+    def _is_due(self, state: _State, rule: _Rule) -> bool:
+        if rule.action < wire.Action.AUDIT:
+            return not state.reason
+        if not state.reason:
+            self._default(state)
+        if rule.action == wire.Action.ROUTE:
+            return not state.route
+        return rule.action < wire.Action.LIMIT or (state.allowed and rule.number != state.last)
+
+    def _act(
+        self,
+        state: _State,
+        rule: _Rule,
+        exhausted: Callable[[str], bool],
+        strikes: Callable[[str, int], bool],
+    ) -> None:
+        if rule.action < wire.Action.AUDIT:
+            state.allowed, state.reason, state.rule = (
+                rule.action == wire.Action.ALLOW,
+                Reason.BY_RULE,
+                rule.number,
+            )
+            state.reply = 0 if state.allowed else rule.reply
+        elif rule.action == wire.Action.AUDIT:
+            state.audited = True
+        elif rule.action == wire.Action.ROUTE:
+            state.route = rule.argument
+        else:
+            limits, name = rule.action == wire.Action.LIMIT, self.shelf.name("rule", rule.number)
+            state.last = rule.number
+            (state.limits if limits else state.faults).append(name)
+            if exhausted(name) if limits else strikes(name, rule.argument):
+                state.allowed, state.rule, state.reply = False, rule.number, rule.reply
+                state.reason = Reason.LIMITED if limits else Reason.FAULTED
+
+    def _default(self, state: _State) -> None:
         if self.flags & wire.ServiceFlag.HAS_ALLOW:
-            return False, Reason.NOT_ALLOWED, self.refusal
-        return True, Reason.BY_DEFAULT, 0
+            state.allowed, state.reason, state.reply = False, Reason.NOT_ALLOWED, self.refusal
+        else:
+            state.allowed, state.reason, state.reply = True, Reason.BY_DEFAULT, 0
 
     # --- look-ups -----------------------------------------------------------------------------------------------------
 
@@ -213,13 +249,11 @@ class Interpreter:
 
     # --- rules --------------------------------------------------------------------------------------------------------
 
-    def _matches(
-        self, fields: _Record, action: int, flags: int, methods: int, conditions: Sequence[int]
-    ) -> bool:
-        if not methods & fields.method:
+    def _matches(self, fields: _Record, rule: _Rule) -> bool:
+        if not rule.methods & fields.method:
             return False
         unknown = False
-        for number in conditions:
+        for number in rule.conditions:
             if not number:
                 break
             holds = self._holds(fields, number)
@@ -228,9 +262,9 @@ class Interpreter:
             unknown = unknown or holds is None
         if not unknown:
             return True
-        if action == wire.Action.ROUTE:
+        if rule.action == wire.Action.ROUTE:
             return False
-        return (action == wire.Action.ALLOW) == bool(flags & wire.RULE_OPEN)
+        return (rule.action == wire.Action.ALLOW) == bool(rule.flags & wire.RULE_OPEN)
 
     def _holds(self, fields: _Record, number: int) -> bool | None:
         field, op, flags, length, text = wire.CONDITION.unpack(self.tables["l7_conditions"][number])
@@ -238,10 +272,8 @@ class Interpreter:
         assert text[length:] == bytes(len(text) - length)
         value, known = fields.field(field)
         came = value is not None or not known
-        if op in (wire.Op.IS_PRESENT, wire.Op.IS_ABSENT):
-            return came == (op == wire.Op.IS_PRESENT)
-        if not came:
-            return False
+        if not came or op in (wire.Op.IS_PRESENT, wire.Op.IS_ABSENT):
+            return came == (op != wire.Op.IS_ABSENT)
         if not known or value is None:
             return None
         if flags & wire.ConditionFlag.WITHOUT_PORT:
@@ -253,11 +285,9 @@ class Interpreter:
             value = value.removesuffix(b".")
         if flags & wire.ConditionFlag.FOLDS:
             value = value.lower()
-        if op == wire.Op.EQUALS:
-            return value == wanted
         if op == wire.Op.BEGINS:
             return value.startswith(wanted)
-        return value.endswith(wanted) and len(value) > len(wanted)
+        return value.endswith(wanted) and (len(value) > len(wanted)) == (op == wire.Op.ENDS)
 
     def _registered(self) -> dict[int, str]:
         row = self.tables.get("l7_configs", {}).get(self.config)

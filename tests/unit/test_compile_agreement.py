@@ -85,7 +85,7 @@ def test_the_tables_say_what_the_model_says(config: Config, data: st.DataObject)
 
 
 @settings(max_examples=EXAMPLES // 3, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(configs(services(st.none())), st.data())
+@given(configs(services(l7=False)), st.data())
 def test_the_same_of_connections_alone(config: Config, data: st.DataObject) -> None:
     tables = Tables(config)
     assert tables.kernel.protocol == wire.Protocol.OPAQUE

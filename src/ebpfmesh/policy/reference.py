@@ -133,8 +133,8 @@ def decide(
     """Decide a request to a service of a configuration that passed the check; without ``request``, a connection.
 
     ``exhausted`` names the limits that have no token left. ``strikes`` tells whether a fault that matches answers this
-    request; unless given, only those of 100 % do. In this order: the path, rules that deny, rules that allow, audits, routes;
-    then, of what is allowed, limits until one refuses, and faults until one strikes; each kind as the model lists it.
+    request; unless given, only those of 100 % do. In this order: the path, rules that deny, rules that allow, audits,
+    routes; then, of what is allowed, limits until one refuses, and faults until one strikes; each as the model lists them.
     """
     return _Decision(config, service, client, request).taken(exhausted, strikes)
 

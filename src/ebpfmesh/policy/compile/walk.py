@@ -14,7 +14,7 @@ from ebpfmesh.errors import CapacityError
 from ebpfmesh.policy.path import Pattern
 
 STATES = 4096
-"""Of one service; templates that overlap in many ways could otherwise make millions."""
+"""Of one walk, besides four for each node of its trie: templates that overlap could otherwise make millions."""
 
 Segments = tuple[bytes | None, ...]
 """Of a path that leads somewhere; None is any segment that no pattern names there."""
@@ -107,6 +107,7 @@ class _Determinised:
 
     def __init__(self, walks: Walks, trie: Trie) -> None:
         self._walks, self._nodes = walks, trie.nodes
+        self._most = STATES + 4 * len(trie.nodes)
         self._made: dict[tuple[frozenset[int], frozenset[int]], int] = {}
 
     def state(self, at: frozenset[int], passed: frozenset[int], path: Segments) -> int:
@@ -116,9 +117,9 @@ class _Determinised:
         known = self._made.get((at, passed))
         if known is not None:
             return known
-        if len(self._made) >= STATES:  # before equal ones are found to be one: making them is work, too
+        if len(self._made) >= self._most:  # before equal ones are found to be one: making them is work, too
             raise CapacityError(
-                f"its paths overlap in more than {STATES} ways, the last of them at {shown(path)}",
+                f"its paths overlap in more than {self._most} ways, the last of them at {shown(path)}",
                 remedy='use fewer "*", or the same ones',
             )
         stars = frozenset(node.star for node in nodes if node.star >= 0)
