@@ -60,14 +60,6 @@ L7_INLINE int http1_walk(struct sk_msg_md *msg, struct l7_room *room, struct l7_
 	}
 	if (room->found != L7_FOUND_REQUEST)
 		return http1_lost(msg, room, mark, connection);
-	if (connection->flags & L7_DECIDED) {
-		connection->flags &= ~L7_DECIDED;
-		room->decision.allowed = 0;
-		room->decision.reason = connection->reason;
-		room->decision.reply = connection->reply;
-		room->decision.retry_after = connection->retry_after;
-		return http1_refuse_request(msg, room, mark, connection);
-	}
 	if (http1_judge(room))
 		return http1_admit(msg, room, mark, connection);
 	return http1_refuse_request(msg, room, mark, connection);
@@ -77,9 +69,27 @@ L7_INLINE void http1_enter(struct l7_room *room, __u64 cookie, __u32 size)
 {
 	room->cookie = cookie;
 	room->size = size;
-	room->at = room->base = room->from = room->head = room->end = 0;
-	room->found = room->parsed = 0;
+	room->at = room->base = room->head = room->end = 0;
+	room->found = room->parsed = room->payload = 0;
 	room->window.start = room->window.end = 0;
+}
+
+/* What was judged and did not leave comes again, and behind it the payload. */
+L7_INLINE int http1_resend(struct sk_msg_md *msg, struct l7_room *room, struct l7_mark *mark,
+			   struct l7_connection *connection)
+{
+	int again = l7_comes_again(msg, room);
+	__u32 bytes;
+
+	if (again < 0) {
+		l7_falls_out(mark);
+		return SK_DROP;
+	}
+	connection->resending -= again;
+	bytes = again;
+	if (!connection->resending)
+		bytes += l7_unseen(&connection->flows[L7_REQUEST], room->size - bytes);
+	return http1_forward(msg, room, mark, connection, bytes, 0);
 }
 
 SEC("sk_msg") int http1_sent(struct sk_msg_md *msg)
@@ -108,6 +118,7 @@ SEC("sk_msg") int http1_sent(struct sk_msg_md *msg)
 	if (!room)
 		return http1_fails(msg, mark, L7_STAT_NO_SCRATCH);
 	http1_enter(room, mark->cookie, msg->size);
+	room->tight = l7_is_tight(socket, msg->size);
 	if (!l7_begin_decision(&room->decision, connection)) {
 		l7_leave(room);
 		return http1_fails(msg, mark, L7_STAT_LOOK_UPS_FAILED);
@@ -118,6 +129,8 @@ SEC("sk_msg") int http1_sent(struct sk_msg_md *msg)
 			verdict = l7_egress(msg, mark, 0); /* nothing is left */
 		}
 	}
+	if (verdict < 0 && connection->resending)
+		verdict = http1_resend(msg, room, mark, connection);
 	if (verdict < 0)
 		verdict = http1_walk(msg, room, mark, connection);
 	l7_leave(room);

@@ -66,6 +66,8 @@ struct sock {
 	struct sock_common __sk_common;
 	__u16 sk_protocol;
 	struct sock_cgroup_data sk_cgrp_data;
+	int sk_sndbuf;
+	int sk_wmem_queued;
 	void *sk_user_data; /* of a socket in a sockmap: its sk_psock, and flags in the lowest three bits */
 } CORE;
 
@@ -83,7 +85,9 @@ struct sk_psock {
 
 /* bpf_skc_to_tcp_sock() and bpf_skc_to_tcp6_sock() return these; a struct sock is at their start. */
 struct tcp_sock {
-	__u32 write_seq; /* of the next byte that is queued */
+	__u32 write_seq;      /* of the next byte that is queued */
+	__u32 snd_nxt;	      /* … that is sent */
+	__u32 notsent_lowat; /* TCP_NOTSENT_LOWAT; 0: the namespace's */
 } CORE;
 struct tcp6_sock;
 

@@ -41,7 +41,7 @@ enum l7_connection_flag {
 	L7_SWALLOWS_ALL = 2,	 /* … and everything that follows */
 	L7_REPLY_DUE = 4,	 /* the reply waits for the responses before it */
 	L7_RESPONSES_LOST = 8,	 /* responses cannot be followed: they pass */
-	L7_DECIDED = 16,	 /* the head at the front of the next message was parsed and decided */
+	L7_KEPT = 16,		 /* l7_resends has the bytes of the structure that was judged last */
 	L7_FORWARDED_PART = 32,	 /* a part of the head at hand has left */
 	L7_SWALLOWS_COUNT = 64,	 /* what is swallowed ends with the count at hand */
 	L7_RESPONSE_COUNT = 128, /* the response ends with the count at hand */
@@ -69,17 +69,16 @@ struct l7_connection {
 	__u32 policy;
 	__u32 flags;
 	__u8 protocol;
-	__u8 reason; /* enum l7_reason, of what was decided */
+	__u8 reserved;
 	__u16 port;  /* that the client connected to, of the service's */
 	__u32 reply; /* that is due: element of l7_replies */
 	__u64 retry_after;
 	struct l7_flow flows[2];
 	struct l7_state state;
-	/* before the head that was parsed last, for the case that it does not go out */
-	__u64 saved_at; /* l7_mark.passed by then */
-	__u64 saved_asked;
-	struct l7_flow saved_flow;
-	struct l7_state saved;
+	/* the structure (head, chunk's size) that was judged last, in case it does not leave: enrol/resend.h */
+	__u64 judged_at; /* l7_mark.passed before it */
+	__u32 judged;	 /* its bytes */
+	__u32 resending; /* … that are to come again: the last so many */
 	/* requests and their responses, in order; HTTP/2 keeps them by stream elsewhere */
 	__u64 asked;
 	__u64 answered;
@@ -106,6 +105,13 @@ struct l7_part_key {
 };
 
 L7_CLASSIC_MAP(l7_parts, BPF_MAP_TYPE_HASH, 1024, struct l7_part_key, struct l7_record, 0);
+
+/* Bytes that were judged while the socket's buffer was nearly full. Few connections are in that state at a time. */
+struct l7_resend {
+	__u8 bytes[L7_WINDOW + L7_SLACK];
+};
+
+L7_CLASSIC_MAP(l7_resends, BPF_MAP_TYPE_HASH, 1024, __u64, struct l7_resend, 0);
 
 /* The programs of each protocol, by enum l7_protocol. */
 L7_CLASSIC_MAP(l7_sent, BPF_MAP_TYPE_PROG_ARRAY, 8, __u32, __u32, 0);

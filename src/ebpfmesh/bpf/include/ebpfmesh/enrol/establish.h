@@ -109,6 +109,7 @@ L7_INLINE void l7_on_closed(struct l7_mark *mark)
 
 	if (mark->base) {
 		bpf_map_delete_elem(&l7_connections, &cookie);
+		bpf_map_delete_elem(&l7_resends, &cookie);
 		bpf_map_delete_elem(&l7_parts, &part);
 		part.direction = 1;
 		bpf_map_delete_elem(&l7_parts, &part);

@@ -24,12 +24,13 @@ struct l7_room {
 	__u32 size;   /* of the message */
 	__u32 at;     /* bytes of it that were shown, or went unseen */
 	__u32 base;   /* of the window in the message */
-	__u32 from;   /* where the head at hand begins in the message: 0 if it began before */
-	__u32 head;   /* … where it ends */
-	__u32 end;    /* … where its payload, as far as it is here, ends */
+	__u32 head;   /* where the head at hand ends in the message */
+	__u32 end;    /* as far as this run goes: where its payload ends, as far as it is here */
 	__u32 found;  /* enum l7_found */
 	__u32 parsed; /* something was: payload says behind which byte of the message all is payload */
 	__u32 payload;
+	__u32 tight; /* pushing this message may stop half-way: one structure a run */
+	__u32 spare;
 	struct l7_call call;
 	__u8 line[72]; /* a header line that is inserted */
 	struct l7_decision decision;

@@ -2,8 +2,8 @@
 /* Whether what was judged is what has left.
  *
  * A send may push less than the program has judged: a non-blocking one whose buffer is full. The rest is freed, the
- * application sends it again, or sends something else. write_seq says how much was really queued; what is missing is judged
- * again. That works because judged bytes are redirected to their own socket's egress: after SK_PASS the kernel would keep the
+ * application sends it again, or sends something else. write_seq says how much was really queued; what is missing must come again
+ * (resend.h). That works because judged bytes are redirected to their own socket's egress: after SK_PASS the kernel would keep the
  * verdict of a push that failed, and not run the program for what comes next (tcp_bpf_send_verdict()).
  * What left without having been judged cannot be followed: such a connection is out of step, and nothing more leaves it. */
 #ifndef EBPFMESH_ENROL_STEP_H
@@ -42,25 +42,38 @@ L7_INLINE int l7_is_alone(struct bpf_sock *socket, struct l7_mark *mark)
 	return BPF_CORE_READ(psock, refcnt.refs.counter) <= 2;
 }
 
-/* Judged bytes that did not leave: the request side goes back to where they began. 0 if it cannot. */
+#define L7_TIGHT 8192 /* bytes of a socket's buffer beyond the message's own, below which a push may stop half-way */
+
+/* Whether pushing so many bytes may stop half-way for want of room: a non-blocking send() then returns less than it was given. */
+L7_INLINE int l7_is_tight(struct bpf_sock *socket, __u32 bytes)
+{
+	struct tcp_sock *tcp = bpf_skc_to_tcp_sock(socket);
+	struct sock *sk = (struct sock *)tcp;
+
+	if (!tcp)
+		return 1;
+	return (__s64)sk->sk_sndbuf - sk->sk_wmem_queued < (__s64)bytes + bytes / 8 + L7_TIGHT ||
+	       (tcp->notsent_lowat && tcp->write_seq - tcp->snd_nxt + bytes + L7_TIGHT > tcp->notsent_lowat);
+}
+
+/* Judged bytes that did not leave. Payload comes again unseen. A structure was judged as a whole: what is missing of it must come
+ * again just as it was, which needs that it was kept. 0 if it was not. */
 L7_INLINE int l7_step_back(struct l7_mark *mark, struct l7_connection *connection)
 {
-	__u64 missing = mark->passed - mark->position;
+	__u64 missing = mark->passed - mark->position, payload = missing;
 	struct l7_flow *flow = &connection->flows[L7_REQUEST];
 
-	if (mark->position >= mark->payload) {
-		if (!l7_is_final(flow) && flow->remaining != L7_TO_THE_END)
-			flow->remaining += missing;
-		flow->position -= missing;
-	} else if (mark->position == connection->saved_at) {
-		*flow = connection->saved_flow;
-		connection->state = connection->saved;
-		connection->asked = connection->saved_asked;
-		connection->flags &= ~(L7_FORWARDED_PART | L7_HAS_PART);
-	} else {
-		return 0;
+	if (mark->position < mark->payload) {
+		if (!(connection->flags & L7_KEPT) || mark->position < connection->judged_at)
+			return 0;
+		payload = mark->passed - mark->payload;
+		connection->resending = mark->payload - mark->position;
 	}
+	if (!l7_is_final(flow) && flow->remaining != L7_TO_THE_END)
+		flow->remaining += payload;
+	flow->position -= payload;
 	mark->passed = mark->position;
+	mark->allowed = mark->position;
 	l7_stat(mark->service, L7_STAT_RESENT, missing);
 	return 1;
 }

@@ -12,7 +12,7 @@ L7_INLINE int http1_cut(struct sk_msg_md *msg, struct l7_room *room, __u32 servi
 		return -1;
 	l7_stat(service, L7_STAT_SWALLOWED, bytes);
 	room->size -= bytes;
-	room->at = room->base = room->from = 0;
+	room->at = room->base = 0;
 	room->window.start = room->window.end = 0;
 	return 0;
 }

@@ -5,6 +5,7 @@
 
 #include "../reply/answer.h"
 #include "../trace/insert.h"
+#include "../enrol/resend.h"
 #include "judge.h"
 
 /* Lets the first bytes of the message, and what was inserted among them, go to the server. */
@@ -12,7 +13,11 @@ L7_INLINE int http1_forward(struct sk_msg_md *msg, struct l7_room *room, struct 
 			    struct l7_connection *connection, __u32 bytes, __u32 inserted)
 {
 	if (room->parsed) {
-		connection->saved_at = mark->passed + room->from;
+		connection->judged_at = mark->passed;
+		connection->judged = room->payload;
+		connection->flags &= ~L7_KEPT;
+		if (room->tight && l7_keep_structure(room, room->payload))
+			connection->flags |= L7_KEPT;
 		mark->payload = mark->passed + room->payload + inserted;
 	}
 	mark->task = bpf_get_current_pid_tgid();
@@ -105,17 +110,6 @@ L7_INLINE int http1_refuse_request(struct sk_msg_md *msg, struct l7_room *room, 
 {
 	if (connection->flags & L7_FORWARDED_PART)
 		return http1_refuse_last(msg, room, mark, connection);
-	if (room->from) {
-		/* the rest of the request before it goes first; then the program runs again, and the head is at the front */
-		connection->state = connection->saved;
-		connection->flows[L7_REQUEST] = connection->saved_flow;
-		connection->flags |= L7_DECIDED;
-		connection->reply = room->decision.reply;
-		connection->retry_after = room->decision.retry_after;
-		connection->reason = room->decision.reason;
-		room->parsed = 0;
-		return http1_forward(msg, room, mark, connection, room->from, 0);
-	}
 	if (connection->asked != connection->answered || connection->flags & L7_RESPONSES_LOST)
 		return http1_refuse_behind(msg, room, mark, connection);
 	return http1_refuse_one(msg, room, mark, connection);
@@ -127,7 +121,7 @@ L7_INLINE int http1_admit(struct sk_msg_md *msg, struct l7_room *room, struct l7
 	struct l7_in_flight *request = &connection->in_flight[L7_INDEX(connection->asked, L7_IN_FLIGHT)];
 	__u32 inserted;
 
-	connection->flags &= ~(L7_FORWARDED_PART | L7_DECIDED);
+	connection->flags &= ~L7_FORWARDED_PART;
 	inserted = l7_insert(msg, room, connection);
 	if (inserted == L7_INSERT_FAILED) {
 		l7_stat(connection->service, L7_STAT_REPLY_FAILED, 1);
@@ -136,12 +130,12 @@ L7_INLINE int http1_admit(struct sk_msg_md *msg, struct l7_room *room, struct l7
 	l7_log_decision(&room->record, &room->decision, connection, 0, 0);
 	request->since = room->decision.now;
 	request->route = room->decision.route;
-	request->sent = room->head - room->from + (__u32)(room->record.count - room->record.head);
+	request->sent = room->head + (__u32)(room->record.count - room->record.head);
 	connection->asked++;
 	return http1_forward(msg, room, mark, connection, room->end, inserted);
 }
 
-/* The message ends, and no head does. */
+/* The run ends, and no head does. */
 L7_INLINE int http1_pass_on(struct sk_msg_md *msg, struct l7_room *room, struct l7_mark *mark,
 			    struct l7_connection *connection)
 {
@@ -152,7 +146,7 @@ L7_INLINE int http1_pass_on(struct sk_msg_md *msg, struct l7_room *room, struct 
 			return -1;
 		connection->flags |= L7_FORWARDED_PART | L7_HAS_PART;
 	}
-	return http1_forward(msg, room, mark, connection, room->size, 0);
+	return http1_forward(msg, room, mark, connection, room->end, 0);
 }
 
 /* The traffic cannot be followed: as the policy says. */

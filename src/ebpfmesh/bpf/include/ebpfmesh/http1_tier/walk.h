@@ -11,12 +11,23 @@
 
 enum l7_next_step { L7_STEP_CALL = 0, L7_STEP_AGAIN = 1, L7_STEP_STOP = 2 };
 
-/* State before a head, so that it can be judged anew if it does not go out. */
-L7_INLINE void l7_save(struct l7_connection *connection, struct l7_flow *flow)
+/* Whether the next byte of the client begins a message. */
+L7_INLINE int http1_is_between(const struct l7_connection *connection)
 {
-	connection->saved = connection->state;
-	connection->saved_flow = *flow;
-	connection->saved_asked = connection->asked;
+	const struct http1_state *state = (const struct http1_state *)connection->state.words;
+
+	return connection->flows[L7_REQUEST].op != L7_MORE && state->half[L7_REQUEST].phase == HTTP1_START &&
+	       !state->tunnel;
+}
+
+/* Whether the run ends before this byte of the message: it is the last, or what comes has a run of its own. */
+L7_INLINE int http1_pauses(struct l7_room *room, const struct l7_connection *connection, __u32 at)
+{
+	if (at < room->size && !(at && http1_is_between(connection)) && !(room->tight && room->parsed))
+		return 0;
+	room->end = at;
+	room->found = L7_FOUND_END;
+	return 1;
 }
 
 /* Fills the window if all of the one before was parsed. */
@@ -36,10 +47,8 @@ L7_GLOBAL int http1_next_sent(struct sk_msg_md *msg, struct l7_room *room)
 	flow = &connection->flows[L7_REQUEST];
 	if (room->window.start >= room->window.end) {
 		room->at += l7_unseen(flow, room->size - room->at);
-		if (room->at >= room->size) {
-			room->found = L7_FOUND_END;
+		if (http1_pauses(room, connection, room->at))
 			return L7_STEP_STOP;
-		}
 		length = room->size - room->at;
 		if (length > L7_WINDOW)
 			length = L7_WINDOW;
@@ -50,10 +59,8 @@ L7_GLOBAL int http1_next_sent(struct sk_msg_md *msg, struct l7_room *room)
 		}
 		l7_open_window(room, flow, length, L7_REQUEST);
 	}
-	if (flow->op != L7_MORE) {
-		room->from = room->base + room->window.start;
-		l7_save(connection, flow);
-	}
+	if (http1_pauses(room, connection, room->base + room->window.start))
+		return L7_STEP_STOP;
 	room->call.start = room->window.start;
 	return L7_STEP_CALL;
 }

@@ -98,7 +98,8 @@ L7_INLINE __u32 l7_insert(struct sk_msg_md *msg, struct l7_room *room, struct l7
 	if (!bytes)
 		return 0;
 	size = room->size + bytes;
-	if (room->head < 2 || bpf_msg_push_data(msg, at, bytes, 0)) {
+	/* the kernel counts inserted bytes as the application's where a push stops half-way: then send() would return nonsense */
+	if (room->tight || room->head < 2 || bpf_msg_push_data(msg, at, bytes, 0)) {
 		l7_stat(connection->service, L7_STAT_NOT_TRACED, 1);
 		return 0;
 	}
