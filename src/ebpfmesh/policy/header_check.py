@@ -1,7 +1,6 @@
-"""Which headers a rule or a limit can ask for: those whose value is kept as it was sent.
+"""What is wrong with the headers that a rule or a limit asks for.
 
-Up to 8 others beside the standard ones are read for a service (``l7_config.names``); what a parser reads for the protocol's
-own sake (lengths, the connection's headers) is not kept, and Authorization only as a keyed digest.
+Which headers a protocol's parser keeps, and how many others there is room for, `ebpfmesh.policy.compile` knows.
 """
 
 from __future__ import annotations
@@ -12,26 +11,12 @@ from collections.abc import Iterator, Sequence
 from ebpfmesh.errors import CapacityError, ConfigError, EbpfMeshError
 from ebpfmesh.policy.request_match import HeaderMatch
 
-MOST_NAMES = 8
 LONGEST_NAME = 40
 LONGEST_TEXT = 112
 
-STANDARD = frozenset({"content-type", "traceparent", "upgrade", "user-agent", "grpc-encoding"})
-"""Headers that are read anyway, and do not count among the 8."""
-DIGESTED = "authorization"
-
-_OF_THE_PROTOCOL = {
-    "connection", "content-length", "expect", "grpc-message", "grpc-status", "grpc-timeout", "keep-alive",
-    "proxy-connection", "te", "transfer-encoding",
-}  # fmt: skip
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9a-z]+")  # RFC 9110 section 5.6.2, in lower case
 _TEXT = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
 _PREFIX = re.compile(r"[\x21-\x7e][\x20-\x7e]*")
-
-
-def registered(name: str) -> bool:
-    """Whether a header takes one of the 8 places of its service."""
-    return name.lower() not in STANDARD and name.lower() != DIGESTED
 
 
 def name_problem(name: str, where: str) -> ConfigError | None:
@@ -43,12 +28,6 @@ def name_problem(name: str, where: str) -> ConfigError | None:
         return ConfigError(
             f"{name[:80]!r} is longer than the {LONGEST_NAME} characters that are read", where=where
         )
-    if lower == "host":
-        return ConfigError(
-            "Host is asked for by itself", where=where, remedy='write hosts = ["shop.example"]'
-        )
-    if lower in _OF_THE_PROTOCOL:
-        return ConfigError(f"{name!r} is the protocol's, and its value is not kept", where=where)
     return None
 
 
@@ -60,6 +39,9 @@ def header_problems(headers: Sequence[HeaderMatch], where: str) -> Iterator[Ebpf
         if wrong := name_problem(header.name, f"{here}.name"):
             yield wrong
             continue
+        if header.name.lower() == "host":
+            remedy = 'write hosts = ["shop.example"]'
+            yield ConfigError("Host is asked for by itself", where=f"{here}.name", remedy=remedy)
         before = first.setdefault(header.name.lower(), number)
         if before != number:
             yield ConfigError(f"{header.name!r} is {where}[{before}] already", where=here, remedy="ask once")
@@ -72,13 +54,7 @@ def _value_problems(header: HeaderMatch, where: str) -> Iterator[EbpfMeshError]:
         what = f"it asks for {' and '.join(given)}"
         yield ConfigError(what, where=where, remedy="exact, prefix or present: one of them")
         return
-    if header.name.lower() == DIGESTED and given and given != ["present"]:
-        yield ConfigError(
-            "the value of Authorization is kept as a digest only, so that no credential is in the kernel's maps",
-            where=f"{where}.{given[0]}",
-            remedy="ask for present",
-        )
-    elif header.exact:
+    if header.exact:
         yield from _text_problems(header.exact, _TEXT, f"{where}.exact")
     elif header.prefix is not None:
         yield from _text_problems(header.prefix, _PREFIX, f"{where}.prefix")

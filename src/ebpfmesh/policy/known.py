@@ -7,10 +7,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from ebpfmesh.identity.workloads import Workloads
+from ebpfmesh.policy.model import Config
 
 if TYPE_CHECKING:
     from ebpfmesh.identity.workload import Workload
-    from ebpfmesh.policy.model import Config
+    from ebpfmesh.policy.model import Service
     from ebpfmesh.policy.reply import Reply
 
 
@@ -32,6 +33,12 @@ class Known:
     def replies(self) -> dict[str, Reply]:
         """The replies by name."""
         return {reply.name: reply for reply in self._replies}
+
+    def alone(self, service: Service) -> Config:
+        """A configuration of one service among these."""
+        return Config(
+            "known", self.cgroup, (service,), workloads=tuple(self._workloads), replies=tuple(self._replies)
+        )
 
     @classmethod
     def of(cls, config: Config) -> Known:

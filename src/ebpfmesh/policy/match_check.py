@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 
-from ebpfmesh.errors import CapacityError, ConfigError, EbpfMeshError
+from ebpfmesh.errors import ConfigError, EbpfMeshError
 from ebpfmesh.policy import path
 from ebpfmesh.policy.header_check import LONGEST_TEXT, header_problems, too_long
 from ebpfmesh.policy.request_match import GrpcMatch, RequestMatch
 
-MOST_CONDITIONS = 6
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH")
-"""Methods that take no condition; any other is compared as text."""
+"""Methods as they are usually written."""
 
 _METHOD = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}")  # RFC 9110 section 9.1
 _LABEL = r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?"
@@ -21,8 +20,10 @@ _GRPC_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _GRPC_SERVICE = re.compile(rf"{_GRPC_NAME.pattern}(\.{_GRPC_NAME.pattern})*")
 
 
-def match_problems(match: RequestMatch, where: str, *, l7: str | None) -> Iterator[EbpfMeshError]:
-    """The problems of the request part; ``l7`` is the service's."""
+def match_problems(
+    match: RequestMatch, where: str, *, l7: str | None, parameters: bool
+) -> Iterator[EbpfMeshError]:
+    """The problems of the request part; ``l7`` is the service's, ``parameters``: it lets paths with ";" through."""
     if l7 is None:
         for field in ("methods", "paths", "hosts", "headers", "grpc"):
             if getattr(match, field) is not None:
@@ -34,18 +35,18 @@ def match_problems(match: RequestMatch, where: str, *, l7: str | None) -> Iterat
         return
     yield from _each(match.methods, f"{where}.methods", _method)
     yield from _each(match.paths, f"{where}.paths", _path)
+    for number, text in enumerate(match.paths or ()):
+        if not parameters and re.search(";|%3b", text, re.IGNORECASE):
+            yield ConfigError(
+                f"{text!r} has {path.BadPath.PARAMETERS}, and the service refuses such paths",
+                where=f"{where}.paths[{number}]",
+                remedy='leave it out, or set path_parameters = "keep" in its http',
+            )
     yield from _each(match.hosts, f"{where}.hosts", _host)
     if match.headers is not None:
         yield from _empty(match.headers, f"{where}.headers")
         yield from header_problems(match.headers, f"{where}.headers")
     yield from _grpc(match, where, l7)
-    conditions = len(match.headers or ()) + bool(match.hosts) + bool({*(match.methods or ())} - {*METHODS})
-    if conditions > MOST_CONDITIONS:
-        yield CapacityError(
-            f"it takes {conditions} conditions, and a rule has room for {MOST_CONDITIONS}",
-            where=where,
-            remedy="a header is one, hosts are one, methods beyond the usual are one: ask for fewer",
-        )
 
 
 def _each(

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ebpfmesh.errors import CapacityError, ConfigError, EbpfMeshError
-from ebpfmesh.policy import address, render
+from ebpfmesh.errors import ConfigError, EbpfMeshError
+from ebpfmesh.policy import address, compile, render
 from ebpfmesh.policy.fault import Fault
-from ebpfmesh.policy.header_check import DIGESTED, MOST_NAMES, name_problem, registered
+from ebpfmesh.policy.header_check import name_problem
 from ebpfmesh.policy.http import Http
 from ebpfmesh.policy.known import Known
 from ebpfmesh.policy.limit import HEADER, Limit
 from ebpfmesh.policy.match_check import match_problems
 from ebpfmesh.policy.model import Service
 from ebpfmesh.policy.nearest import nearest
-from ebpfmesh.policy.request_match import RequestMatch, SourcedMatch
+from ebpfmesh.policy.request_match import SourcedMatch
 from ebpfmesh.policy.rule import Rule
 from ebpfmesh.policy.source_check import source_problems
 
@@ -38,8 +38,15 @@ def has_policy(service: Service) -> bool:
     )
 
 
-def policy_problems(service: Service, where: str, known: Known) -> Iterator[EbpfMeshError]:
-    """Everything that is wrong with the policy of a service; its types are right already."""
+def policy_problems(service: Service, where: str, known: Known) -> list[EbpfMeshError]:
+    """What is wrong with the policy of a service whose types are right; if nothing is, what the tables cannot hold."""
+    found = list(_problems(service, where, known))
+    if found or _ports(service) is None:
+        return found
+    return compile.problems(service, known.alone(service), where)
+
+
+def _problems(service: Service, where: str, known: Known) -> Iterator[EbpfMeshError]:
     if service.l7 is None:
         yield from _without_l7(service, where)
     elif service.protocol != "tcp":
@@ -50,11 +57,12 @@ def policy_problems(service: Service, where: str, known: Known) -> Iterator[Ebpf
         )
     yield from _http(service.http, f"{where}.http", known)
     first: dict[str, str] = {}
+    keeps = service.http.path_parameters == "keep"
     for kind in KINDS:
         for number, one in enumerate(getattr(service, kind)):
             here = f"{where}.{kind}[{number}]"
             yield from _name(one.name, here, first)
-            yield from match_problems(one, here, l7=service.l7)
+            yield from match_problems(one, here, l7=service.l7, parameters=keeps)
             if isinstance(one, SourcedMatch):
                 yield from source_problems(one.sources, f"{here}.from", known, l7=service.l7 is not None)
             if isinstance(one, Rule):
@@ -63,7 +71,6 @@ def policy_problems(service: Service, where: str, known: Known) -> Iterator[Ebpf
                 yield from _limit(one, here, known)
             elif isinstance(one, Fault):
                 yield from _fault(one, here, known)
-    yield from _header_names(service, where)
 
 
 def _without_l7(service: Service, where: str) -> Iterator[ConfigError]:
@@ -182,27 +189,3 @@ def _reply(name: str | None, where: str, known: Known) -> Iterator[ConfigError]:
             where=where,
             remedy=nearest(name, known.replies) or "list it in [[replies]]",
         )
-
-
-def _header_names(service: Service, where: str) -> Iterator[EbpfMeshError]:
-    """The headers that are read for the service: there is room for 8 beside the standard ones."""
-    askers: dict[str, list[str]] = {}
-    for kind in KINDS:
-        for one in getattr(service, kind):
-            for name in sorted(_names(one)):
-                askers.setdefault(name, []).append(one.name)
-    if len(askers) > MOST_NAMES:
-        beyond = list(askers)[MOST_NAMES:]
-        rules = sorted({rule for name in beyond for rule in askers[name]})
-        yield CapacityError(
-            f"its rules ask for {len(askers)} different headers, and {MOST_NAMES} are read: {', '.join(askers)}",
-            where=where,
-            remedy=f"beyond them are {', '.join(map(repr, beyond))}, asked for by {', '.join(map(repr, rules[:8]))}",
-        )
-
-
-def _names(one: RequestMatch) -> set[str]:
-    names = {header.name.lower() for header in one.headers or ()}
-    if isinstance(one, Limit) and one.header is not None:
-        names.add(one.header)
-    return {name for name in names if registered(name) and name != DIGESTED}

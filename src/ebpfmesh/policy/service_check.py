@@ -46,7 +46,7 @@ def check_alone(
             if not has_policy(service):
                 return [], Parsed(addresses, backends)
             if (wrong := invalid(service, Service, where)) is None:
-                return list(policy_problems(service, where, known)), Parsed(addresses, backends)
+                return policy_problems(service, where, known), Parsed(addresses, backends)
             return [wrong], None
     except (EbpfMeshError, TypeError, AttributeError, ValueError):
         pass  # said below, with the path
