@@ -14,6 +14,7 @@ def every() -> tuple[Probe, ...]:
     """Each probe."""
     from ebpfmesh.tiers.l7.behaviour import (
         below_low_water,
+        blocked_receive,
         egress_redirect,
         epoll_edge,
         epoll_level,
@@ -33,6 +34,7 @@ def every() -> tuple[Probe, ...]:
         wait_all,
         zero_window,
         zerocopy,
+        zerocopy_notices,
     )
 
     modules = (
@@ -54,6 +56,8 @@ def every() -> tuple[Probe, ...]:
         wait_all,
         low_water,
         below_low_water,
+        zerocopy_notices,
+        blocked_receive,
         splice_receive,
         urgent,
     )
