@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +19,8 @@ from ebpfmesh.policy import Limit, Route, Rule
 from ebpfmesh.testing import NetNs, PrivateCgroup
 
 pytestmark = pytest.mark.kernel("sockhash")
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 RULES = (
     Rule("no-admin", action="deny", paths=("/admin/**",)),
@@ -144,3 +148,25 @@ def test_everything_can_be_read_while_no_agent_runs(site: L7Site, capsys: pytest
     assert "tester -> web GET /admin/x: rule no-admin, 403" in capsys.readouterr().out
     connection.close()
     site.mesh(site.http()).start()
+
+
+def test_the_example_tells_who_was_refused(site: L7Site) -> None:
+    start(site).close()
+    place = f"run_root={str(site.root)!r}, bpffs={str(site.bpffs)!r}"
+    program = (
+        (EXAMPLES / "who_was_refused.py")
+        .read_text()
+        .replace("Observer.of(mesh)", f"Observer.of(mesh, {place})")
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, "l7", "2"], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "listening\n"
+        connection = site.connect()
+        for target in ("/a", "/admin/1", "/admin/2"):
+            site.get(connection, target)
+        lines = process.stdout.read().splitlines()
+    assert lines[:2] == [f"tester asked web for /admin/{number}: no-admin" for number in (1, 2)]
+    assert lines[2].startswith("web: 3 requests, 0 errors, 99 of 100 took less than ")
+    assert lines[3] == "not told: 0"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import defaultdict
+from pathlib import Path
 
 import pytest
 
@@ -106,6 +107,14 @@ def test_counters_and_their_labels() -> None:
 def test_every_counter_of_the_kernel_is_there() -> None:
     types, _ = read(prometheus.exposition("shop", metrics(row("2xx"))))
     assert len([name for name in types if name.startswith("ebpfmesh_l7_")]) == len(STATS)
+
+
+def test_every_counter_of_the_kernel_is_explained() -> None:
+    page = (Path(__file__).parents[2] / "docs/observe.md").read_text()
+    table = page.partition("### Counters of a service")[2].partition("\n## ")[0]
+    assert sorted(re.findall(r"`(\w+)`", "\n".join(re.findall(r"^\| (.*?) \|", table, re.M)))) == sorted(
+        STATS
+    )
 
 
 def test_histograms_are_cumulative_and_their_borders_true() -> None:

@@ -92,12 +92,14 @@ def explain(
     found, asked_port = _service(config, service)
     notes: list[str] = []
     client = _client(config, (source,) if isinstance(source, str) else tuple(source), port or asked_port)
-    request = None if method is None else _request(found, method, target, headers, notes)
+    request = None if method is None else _request(method, target, headers)
     if request is not None and found.l7 is None:
         notes.append("nothing of the request is looked at: the service has no l7")
     spent = frozenset(exhausted)
     _known_limits(found, spent)
     verdict = decide(config, found, client, request if found.l7 else None, exhausted=spent)
+    if request is not None and request.host is None and any("the host" in step.why for step in verdict.why):
+        notes.append("no host was given, and rules ask for one: say -H 'host: …'")
     tier, tier_why = _tier(found)
     return Explanation(
         service=found.name,
@@ -175,13 +177,7 @@ def _cgroup(config: Config, kind: str, value: str) -> str:
     )
 
 
-def _request(
-    service: Service,
-    method: str,
-    target: str,
-    headers: Mapping[str, str] | Sequence[tuple[str, str]],
-    notes: list[str],
-) -> Request:
+def _request(method: str, target: str, headers: Mapping[str, str] | Sequence[tuple[str, str]]) -> Request:
     """The request as the parser tells it: the authority of the target is the host, and a query is no part of the path."""
     pairs = list(headers.items()) if isinstance(headers, Mapping) else list(headers)
     values: dict[str, bytes] = {}
@@ -194,8 +190,6 @@ def _request(
     path, host = _target(method, target)
     if host is None:
         host = values.get("host", values.get(":authority"))
-    if host is None and any(one.hosts is not None for one in _conditions(service)):
-        notes.append("no host was given, and rules ask for one: say -H 'host: …'")
     return Request(method=method.encode(), path=path, host=host, headers=values, repeated=repeated)
 
 
