@@ -112,11 +112,7 @@ def retire(pins: PinDirectory) -> int:
 
 def _drain_all(tables: Tables) -> None:
     since = tables.generation + 1
-    numbers = [
-        number
-        for number in range(tables.capacity("l7_services"))
-        if tables.current(number).flags & ServiceFlag.PRESENT
-    ]
+    numbers = [number for number in tables.numbers() if tables.current(number).flags & ServiceFlag.PRESENT]
     tables.grace_period()
     for number in numbers:
         tables.prepare(number, drained(tables.current(number).protocol))

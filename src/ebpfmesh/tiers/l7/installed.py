@@ -44,7 +44,7 @@ class Installed:
             self._roll_back(tables)
         reach = Reach(tables)
         names = {number: name for name, number in numbers.items()}
-        for number in range(tables.capacity("l7_services")):
+        for number in tables.numbers():
             version = tables.current(number)
             if not version.flags & ServiceFlag.PRESENT:
                 continue
@@ -67,7 +67,7 @@ class Installed:
 
     def _roll_back(self, tables: Tables) -> None:
         generation = tables.generation
-        for number in range(tables.capacity("l7_services")):
+        for number in tables.numbers():
             if tables.word(number) >> 1 > generation:
                 tables.retract(number)
                 self.rolled_back += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Literal
 
 from ebpfmesh.errors import CapacityError, ConfigError
@@ -198,8 +199,15 @@ class Numbers:
     def named(self, kind: Kind, name: str, action: int = 0) -> int:
         """The number of a name, the same as long as the name is in force; workloads are the mesh's, others the service's."""
         raw = name.encode()
+        if kind == "workload" and len(raw) >= NAME_BYTES:  # the path of a cgroup
+            raw = (
+                raw[:40].decode("utf-8", "ignore").encode()
+                + b"~"
+                + blake2b(raw, digest_size=8).hexdigest().encode()
+            )
         if not 0 < len(raw) < NAME_BYTES:
             raise ConfigError(f"{name!r} is no name of 1 to {NAME_BYTES - 1} bytes", where=f"{kind} {name}")
+        name = raw.decode()
         service = 0 if kind == "workload" else self._service
         number = self._stock.name((kind, service, name))
         self.holding.names.append((kind, service, name))

@@ -154,6 +154,11 @@ class Reconciler:
             del self.installed.policies[one.name]
             self.installed.drained[one.service] = one.version.protocol
             self._retired.append(one.holding)
+        if not self.installed.policies:  # nobody asks any more who is who
+            self._retired.append(self.installed.identity_holding)
+            self.installed.identities, self.installed.workloads = 0, {}
+            self.installed.identity_holding = Holding()
+            self._cgroups = None
 
     def revert(self, change: Change) -> None:
         """Put what was in force before ``change`` in force again; nothing was collected meanwhile."""

@@ -126,6 +126,12 @@ class Tables:
         word: int = self._words[service * (SERVICE_ENTRY_SIZE // 8)]
         return word
 
+    def numbers(self) -> list[int]:
+        """The services that ever had a version."""
+        return [
+            number for number, word in enumerate(self._words[:: SERVICE_ENTRY_SIZE // 8].tolist()) if word
+        ]
+
     def version(self, service: int, index: int) -> Version:
         """One of the two versions."""
         start = service * SERVICE_ENTRY_SIZE + 8 + index * SERVICE.size
