@@ -80,7 +80,6 @@ SEC("cgroup_skb/egress") int guard(struct __sk_buff *skb)
 {
 	struct bpf_sock *socket = skb->sk;
 	struct l7_mark *mark;
-	int judged;
 
 	if (!socket)
 		return L7_GUARD_PASSES;
@@ -90,8 +89,7 @@ SEC("cgroup_skb/egress") int guard(struct __sk_buff *skb)
 	mark = bpf_sk_storage_get(&l7_marks, socket, 0, 0);
 	if (!mark || !mark->state || mark->state == L7_FREE)
 		return L7_GUARD_PASSES;
-	judged = l7_guard_judged(skb, mark);
-	if (judged)
+	if (l7_all_judged(socket, mark) || l7_is_judged(skb, mark))
 		return L7_GUARD_PASSES;
 	l7_stat(mark->service, L7_STAT_UNJUDGED_PACKETS, 1);
 	return l7_fails_open(mark->service, L7_UNJUDGED_PASSES) ? L7_GUARD_PASSES : L7_GUARD_DROPS;

@@ -24,7 +24,12 @@ L7_INLINE int http1_fails(struct sk_msg_md *msg, struct l7_mark *mark, __u32 sta
 L7_INLINE int http1_swallows(struct sk_msg_md *msg, struct l7_room *room, struct l7_mark *mark,
 			     struct l7_connection *connection)
 {
-	struct http1_walking walking = { .msg = msg, .room = room };
+	struct http1_walking walking = {
+		.context = msg,
+		.room = room,
+		.connection = connection,
+		.config = l7_element(&l7_configs, room->decision.service.config),
+	};
 
 	if (connection->flags & L7_REPLY_DUE && connection->asked == connection->answered) {
 		connection->flags &= ~L7_REPLY_DUE;
@@ -34,8 +39,9 @@ L7_INLINE int http1_swallows(struct sk_msg_md *msg, struct l7_room *room, struct
 	}
 	if (connection->flags & L7_SWALLOWS_ALL)
 		return http1_swallow_message(msg, room, mark);
-	bpf_loop(L7_WALK, http1_swallow_step, &walking, 0);
-	if (room->found == L7_FOUND_ERROR) {
+	if (walking.config)
+		bpf_loop(L7_WALK, http1_swallow_step, &walking, 0);
+	if (!walking.config || room->found == L7_FOUND_ERROR) {
 		connection->flags |= L7_SWALLOWS_ALL;
 		return http1_swallow_message(msg, room, mark);
 	}
@@ -45,7 +51,12 @@ L7_INLINE int http1_swallows(struct sk_msg_md *msg, struct l7_room *room, struct
 L7_INLINE int http1_walk(struct sk_msg_md *msg, struct l7_room *room, struct l7_mark *mark,
 			 struct l7_connection *connection)
 {
-	struct http1_walking walking = { .msg = msg, .room = room };
+	struct http1_walking walking = {
+		.context = msg,
+		.room = room,
+		.connection = connection,
+		.config = l7_element(&l7_configs, room->decision.service.config),
+	};
 	int verdict;
 
 	if (connection->flags & L7_HAS_PART) {
@@ -53,14 +64,15 @@ L7_INLINE int http1_walk(struct sk_msg_md *msg, struct l7_room *room, struct l7_
 		if (l7_fetch_part(room, L7_REQUEST))
 			return http1_lost(msg, room, mark, connection);
 	}
-	bpf_loop(L7_WALK, http1_sent_step, &walking, 0);
+	if (walking.config)
+		bpf_loop(L7_WALK, http1_sent_step, &walking, 0);
 	if (room->found == L7_FOUND_END) {
 		verdict = http1_pass_on(msg, room, mark, connection);
 		return verdict < 0 ? http1_lost(msg, room, mark, connection) : verdict;
 	}
 	if (room->found != L7_FOUND_REQUEST)
 		return http1_lost(msg, room, mark, connection);
-	if (http1_judge(room))
+	if (http1_judge(room, connection))
 		return http1_admit(msg, room, mark, connection);
 	return http1_refuse_request(msg, room, mark, connection);
 }
@@ -139,7 +151,7 @@ SEC("sk_msg") int http1_sent(struct sk_msg_md *msg)
 
 SEC("sk_skb/stream_verdict") int http1_received(struct __sk_buff *skb)
 {
-	struct http1_receiving receiving = { .skb = skb };
+	struct http1_walking walking = { .context = skb };
 	__u64 cookie = bpf_get_socket_cookie(skb);
 	struct l7_connection *connection = bpf_map_lookup_elem(&l7_connections, &cookie);
 	struct l7_room *room;
@@ -153,15 +165,19 @@ SEC("sk_skb/stream_verdict") int http1_received(struct __sk_buff *skb)
 		l7_lost(&connection->flows[L7_RESPONSE], skb->len);
 		return SK_PASS;
 	}
-	receiving.room = room;
+	walking.room = room;
+	walking.connection = connection;
 	http1_enter(room, cookie, skb->len);
 	if (connection->flags & L7_HAS_RESPONSE_PART) {
 		connection->flags &= ~L7_HAS_RESPONSE_PART;
 		if (l7_fetch_part(room, L7_RESPONSE))
 			http1_responses_lost(connection);
 	}
-	if (l7_begin_decision(&room->decision, connection) && !(connection->flags & L7_RESPONSES_LOST))
-		bpf_loop(L7_WALK, http1_received_step, &receiving, 0);
+	if (l7_begin_decision(&room->decision, connection) && !(connection->flags & L7_RESPONSES_LOST)) {
+		walking.config = l7_element(&l7_configs, room->decision.service.config);
+		if (walking.config)
+			bpf_loop(L7_WALK, http1_received_step, &walking, 0);
+	}
 	if (http1_is_in_head(connection) && !(connection->flags & L7_RESPONSES_LOST)) {
 		connection->flags |= L7_HAS_RESPONSE_PART;
 		if (l7_keep_part(room, L7_RESPONSE))

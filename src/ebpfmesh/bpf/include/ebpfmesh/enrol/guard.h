@@ -28,20 +28,27 @@ L7_INLINE __u32 l7_guard_ip_header(struct __sk_buff *skb)
 	return 40;
 }
 
-L7_INLINE int l7_guard_judged(struct __sk_buff *skb, const struct l7_mark *mark)
+/* Whether all that the socket has queued was judged: then nothing need be known of the packet. */
+L7_INLINE int l7_all_judged(struct bpf_sock *socket, const struct l7_mark *mark)
+{
+	struct tcp_sock *tcp = bpf_skc_to_tcp_sock(socket);
+
+	return mark->allowed == L7_TO_THE_END ||
+	       (tcp && mark->base && (__s32)(tcp->write_seq - mark->base - (__u32)mark->allowed) <= 0);
+}
+
+/* Whether the packet's payload, if it has one, was. */
+L7_INLINE int l7_is_judged(struct __sk_buff *skb, const struct l7_mark *mark)
 {
 	__u32 at = l7_guard_ip_header(skb), sequence, payload;
-	__u8 offset, flags;
+	__u8 offset;
 
-	if (!at || bpf_skb_load_bytes(skb, at + 4, &sequence, 4) || bpf_skb_load_bytes(skb, at + 12, &offset, 1) ||
-	    bpf_skb_load_bytes(skb, at + 13, &flags, 1))
+	if (!at || bpf_skb_load_bytes(skb, at + 4, &sequence, 4) || bpf_skb_load_bytes(skb, at + 12, &offset, 1))
 		return 0;
 	at += (offset >> 4) * 4;
 	if (at >= skb->len)
 		return 1;
 	payload = skb->len - at;
-	if (mark->allowed == L7_TO_THE_END)
-		return 1;
 	if (mark->state == L7_MARKED)
 		return 0;
 	/* of the stream, behind the packet's last byte; the numbers wrap, the difference is below 2^31 */

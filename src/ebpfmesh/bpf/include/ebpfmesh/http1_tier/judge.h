@@ -63,19 +63,13 @@ L7_INLINE void l7_count_decision(__u32 service, const struct l7_decision *decisi
 }
 
 /* Decides about the request in the room's record, counts and logs it. 1: it is allowed. */
-L7_GLOBAL int http1_judge(struct l7_room *room)
+L7_GLOBAL int http1_judge(struct l7_room *room, struct l7_connection *connection)
 {
-	struct l7_connection *connection;
 	struct l7_decision *decision;
-	__u64 cookie;
 
-	if (!room)
+	if (!room || !connection)
 		return 0;
-	cookie = room->cookie;
 	decision = &room->decision;
-	connection = bpf_map_lookup_elem(&l7_connections, &cookie);
-	if (!connection)
-		return 0;
 	if (connection->generation != decision->generation)
 		l7_source(connection, decision->generation);
 	decision->policy = connection->policy;

@@ -50,18 +50,12 @@ L7_INLINE __u32 http1_pass_unseen(struct l7_connection *connection, struct l7_fl
 	return unseen;
 }
 
-L7_GLOBAL int http1_next_received(struct __sk_buff *skb, struct l7_room *room)
+L7_GLOBAL int http1_next_received(struct __sk_buff *skb, struct l7_room *room, struct l7_connection *connection)
 {
-	struct l7_connection *connection;
 	struct l7_flow *flow;
-	__u64 cookie;
 	__u32 length;
 
-	if (!room)
-		return L7_STEP_STOP;
-	cookie = room->cookie;
-	connection = bpf_map_lookup_elem(&l7_connections, &cookie);
-	if (!connection)
+	if (!room || !connection)
 		return L7_STEP_STOP;
 	flow = &connection->flows[L7_RESPONSE];
 	if (room->window.start >= room->window.end) {
@@ -81,18 +75,12 @@ L7_GLOBAL int http1_next_received(struct __sk_buff *skb, struct l7_room *room)
 	return L7_STEP_CALL;
 }
 
-L7_GLOBAL int http1_received_answer(struct l7_room *room, int op)
+L7_GLOBAL int http1_received_answer(struct l7_room *room, struct l7_connection *connection, int op)
 {
-	struct l7_connection *connection;
 	struct l7_record *record;
 	struct l7_flow *flow;
-	__u64 cookie;
 
-	if (!room)
-		return 1;
-	cookie = room->cookie;
-	connection = bpf_map_lookup_elem(&l7_connections, &cookie);
-	if (!connection)
+	if (!room || !connection)
 		return 1;
 	record = &room->record;
 	flow = &connection->flows[L7_RESPONSE];
@@ -115,29 +103,15 @@ L7_GLOBAL int http1_received_answer(struct l7_room *room, int op)
 	return 0;
 }
 
-struct http1_receiving {
-	struct __sk_buff *skb;
-	struct l7_room *room;
-};
-
 L7_CALLBACK long http1_received_step(__u32 number, void *context)
 {
-	struct http1_receiving *receiving = context;
-	struct l7_room *room = receiving->room;
-	struct l7_connection *connection;
-	struct l7_config *config;
-	int next = http1_next_received(receiving->skb, room);
+	struct http1_walking *walking = context;
+	int next = http1_next_received(walking->context, walking->room, walking->connection);
 
 	(void)number;
 	if (next != L7_STEP_CALL)
 		return next == L7_STEP_STOP ? 1 : 0;
-	connection = bpf_map_lookup_elem(&l7_connections, &room->cookie);
-	config = bpf_map_lookup_elem(&l7_configs, &room->decision.service.config);
-	if (!connection || !config)
-		return 1;
-	return http1_received_answer(room, http1_parse(config, &room->window, &connection->state, 0, &room->record)) ?
-		       1 :
-		       0;
+	return http1_received_answer(walking->room, walking->connection, http1_call(walking)) ? 1 : 0;
 }
 
 #endif

@@ -18,18 +18,12 @@ L7_INLINE int http1_cut(struct sk_msg_md *msg, struct l7_room *room, __u32 servi
 }
 
 /* One piece of a chunked payload. Returns L7_STEP_CALL if the core is to be called for it. */
-L7_GLOBAL int http1_next_swallowed(struct sk_msg_md *msg, struct l7_room *room)
+L7_GLOBAL int http1_next_swallowed(struct sk_msg_md *msg, struct l7_room *room, struct l7_connection *connection)
 {
-	struct l7_connection *connection;
 	struct l7_flow *flow;
-	__u64 cookie;
 	__u32 length;
 
-	if (!room)
-		return L7_STEP_STOP;
-	cookie = room->cookie;
-	connection = bpf_map_lookup_elem(&l7_connections, &cookie);
-	if (!connection)
+	if (!room || !connection)
 		return L7_STEP_STOP;
 	flow = &connection->flows[L7_REQUEST];
 	length = l7_unseen(flow, room->size);
@@ -53,17 +47,12 @@ L7_GLOBAL int http1_next_swallowed(struct sk_msg_md *msg, struct l7_room *room)
 	return L7_STEP_CALL;
 }
 
-L7_GLOBAL int http1_swallowed_answer(struct sk_msg_md *msg, struct l7_room *room, int op)
+L7_GLOBAL int http1_swallowed_answer(struct sk_msg_md *msg, struct l7_room *room, struct l7_connection *connection,
+				     int op)
 {
-	struct l7_connection *connection;
-	__u64 cookie;
 	int ends;
 
-	if (!room)
-		return 1;
-	cookie = room->cookie;
-	connection = bpf_map_lookup_elem(&l7_connections, &cookie);
-	if (!connection)
+	if (!room || !connection)
 		return 1;
 	op = l7_advance(&connection->flows[L7_REQUEST], &room->window, op, &room->record);
 	ends = room->record.flags & L7_MESSAGE_ENDS;
@@ -80,24 +69,13 @@ L7_GLOBAL int http1_swallowed_answer(struct sk_msg_md *msg, struct l7_room *room
 L7_CALLBACK long http1_swallow_step(__u32 number, void *context)
 {
 	struct http1_walking *walking = context;
-	struct l7_room *room = walking->room;
-	struct l7_connection *connection;
-	struct l7_config *config;
-	int next = http1_next_swallowed(walking->msg, room);
+	int next = http1_next_swallowed(walking->context, walking->room, walking->connection);
 
 	(void)number;
 	if (next != L7_STEP_CALL)
 		return 1;
-	connection = bpf_map_lookup_elem(&l7_connections, &room->cookie);
-	config = bpf_map_lookup_elem(&l7_configs, &room->decision.service.config);
-	if (!connection || !config) {
-		room->found = L7_FOUND_ERROR;
-		return 1;
-	}
-	return http1_swallowed_answer(walking->msg, room,
-				      http1_parse(config, &room->window, &connection->state, 0, &room->record)) ?
-		       1 :
-		       0;
+	return http1_swallowed_answer(walking->context, walking->room, walking->connection, http1_call(walking)) ? 1 :
+														   0;
 }
 
 #endif

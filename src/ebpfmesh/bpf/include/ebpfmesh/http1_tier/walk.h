@@ -31,18 +31,12 @@ L7_INLINE int http1_pauses(struct l7_room *room, const struct l7_connection *con
 }
 
 /* Fills the window if all of the one before was parsed. */
-L7_GLOBAL int http1_next_sent(struct sk_msg_md *msg, struct l7_room *room)
+L7_GLOBAL int http1_next_sent(struct sk_msg_md *msg, struct l7_room *room, struct l7_connection *connection)
 {
-	struct l7_connection *connection;
 	struct l7_flow *flow;
-	__u64 cookie;
 	__u32 length;
 
-	if (!room)
-		return L7_STEP_STOP;
-	cookie = room->cookie;
-	connection = bpf_map_lookup_elem(&l7_connections, &cookie);
-	if (!connection)
+	if (!room || !connection)
 		return L7_STEP_STOP;
 	flow = &connection->flows[L7_REQUEST];
 	if (room->window.start >= room->window.end) {
@@ -66,18 +60,12 @@ L7_GLOBAL int http1_next_sent(struct sk_msg_md *msg, struct l7_room *room)
 }
 
 /* Carries out what the core answered; 1 to stop. */
-L7_GLOBAL int http1_sent_answer(struct l7_room *room, int op)
+L7_GLOBAL int http1_sent_answer(struct l7_room *room, struct l7_connection *connection, int op)
 {
-	struct l7_connection *connection;
 	struct l7_record *record;
 	struct l7_flow *flow;
-	__u64 cookie;
 
-	if (!room)
-		return 1;
-	cookie = room->cookie;
-	connection = bpf_map_lookup_elem(&l7_connections, &cookie);
-	if (!connection)
+	if (!room || !connection)
 		return 1;
 	record = &room->record;
 	flow = &connection->flows[L7_REQUEST];
@@ -100,30 +88,29 @@ L7_GLOBAL int http1_sent_answer(struct l7_room *room, int op)
 	return 1;
 }
 
+/* What a step is given. */
 struct http1_walking {
-	struct sk_msg_md *msg;
+	void *context; /* struct sk_msg_md or __sk_buff */
 	struct l7_room *room;
+	struct l7_connection *connection;
+	struct l7_config *config;
 };
+
+L7_INLINE int http1_call(const struct http1_walking *walking)
+{
+	return http1_parse(walking->config, &walking->room->window, &walking->connection->state, 0,
+			   &walking->room->record);
+}
 
 L7_CALLBACK long http1_sent_step(__u32 number, void *context)
 {
 	struct http1_walking *walking = context;
-	struct l7_room *room = walking->room;
-	struct l7_connection *connection;
-	struct l7_config *config;
-	int next = http1_next_sent(walking->msg, room);
+	int next = http1_next_sent(walking->context, walking->room, walking->connection);
 
 	(void)number;
 	if (next != L7_STEP_CALL)
 		return next == L7_STEP_STOP ? 1 : 0;
-	connection = bpf_map_lookup_elem(&l7_connections, &room->cookie);
-	config = bpf_map_lookup_elem(&l7_configs, &room->decision.service.config);
-	if (!connection || !config) {
-		room->found = L7_FOUND_ERROR;
-		return 1;
-	}
-	return http1_sent_answer(room, http1_parse(config, &room->window, &connection->state, 0, &room->record)) ? 1 :
-														   0;
+	return http1_sent_answer(walking->room, walking->connection, http1_call(walking)) ? 1 : 0;
 }
 
 #endif
