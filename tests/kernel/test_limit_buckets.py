@@ -43,7 +43,7 @@ def shared() -> Iterator[DecisionEngine]:
 @pytest.fixture
 def small(_leaks_fail: None) -> Iterator[DecisionEngine]:
     """With room for four keys."""
-    with decision.load(room=4) as loaded:
+    with decision.load(capacities={"l7_buckets": 4}) as loaded:
         yield loaded
 
 

@@ -76,7 +76,7 @@ def test_two_processors_admit_the_rate_and_the_burst(kernel: DecisionEngine, key
 
 def test_two_processors_at_the_overflow_bucket(_leaks_fail: None) -> None:
     limit = Gcra.of(100_000, burst=50_000)
-    with decision.load(room=1) as kernel:
+    with decision.load(capacities={"l7_buckets": 1}) as kernel:
         tables = Tables()
         tables.add_policy(
             [tables.rule(LIMIT, argument=tables.limit(limit.interval, limit.burst, key=PER_ADDRESS))]

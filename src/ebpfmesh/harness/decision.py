@@ -287,12 +287,15 @@ class DecisionEngine:
 
 
 def load(
-    *, reuse: Mapping[str, Openable] | None = None, room: int | None = None, path: Path | str | None = None
+    *,
+    reuse: Mapping[str, Openable] | None = None,
+    capacities: Mapping[str, int] | None = None,
+    path: Path | str | None = None,
 ) -> DecisionEngine:
     """Load the decision, with tables of its own, or with those that ``reuse`` names: open maps, or the paths of pins.
 
-    Never let it reuse ``l7_buckets``, ``l7_limit_stats`` and ``l7_limit_full``: it takes from limits. ``room``: for how
-    many keys of limits there is room.
+    Never let it reuse ``l7_buckets``, ``l7_limit_stats`` and ``l7_limit_full``: it takes from limits. ``capacities``: elements
+    of tables that are to have others than the program says.
 
     Errors: SpecError (not built with this version's headers), LoadError, LayoutError, VerifierError, CapabilityError.
     Minimum kernel: 5.17 (commit e6f2dd0f8067). Capabilities: CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN.
@@ -301,9 +304,7 @@ def load(
     if not place.exists():
         raise SpecError("there is no such object", where=str(place), remedy="run `make objects`")
     unused = {name: 1 for name in _UNUSED if name not in (reuse or {})}
-    loaded = objects.load(
-        place, reuse=reuse, max_entries=unused | ({} if room is None else {"l7_buckets": room})
-    )
+    loaded = objects.load(place, reuse=reuse, max_entries={**unused, **(capacities or {})})
     try:
         size = loaded.maps["l7_records"].value_size
         if size != _RECORD:

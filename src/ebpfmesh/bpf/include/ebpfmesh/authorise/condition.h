@@ -8,6 +8,14 @@
 
 enum l7_truth { L7_FALSE = 0, L7_TRUE = 1, L7_UNKNOWN = 2, L7_NO_TRUTH = -1 /* the condition is not there */ };
 
+/* decision.work while rules are looked at. */
+enum l7_rule_work {
+	/* a field, and its length without a port: number + 1, and from bit 32 on the length */
+	L7_WITHOUT_PORT_LENGTH = 6,
+	/* number of the limit or fault that matched last: one that people wrote may be several rules here, in a row */
+	L7_TAKEN_LAST = 7,
+};
+
 #define L7_PORT_DIGITS 32 /* of a port, leading zeroes included; whether more than these are one is not known */
 
 /* Letters in lower case, other bytes as they are. */
@@ -61,13 +69,27 @@ L7_INLINE int l7_text_is(const struct l7_record *record, __u32 at, const struct 
 	return L7_TRUE;
 }
 
+/* The same, which all conditions of a decision share. */
+L7_INLINE __u32 l7_length_without_port(const struct l7_record *record, struct l7_decision *decision, __u32 field)
+{
+	__u64 known = decision->work[L7_WITHOUT_PORT_LENGTH];
+
+	if ((__u32)known != field + 1) {
+		known = (__u64)l7_host_length(record, record->fields[field].offset, record->fields[field].length)
+				<< 32 |
+			(field + 1);
+		decision->work[L7_WITHOUT_PORT_LENGTH] = known;
+	}
+	return known >> 32;
+}
+
 /* enum l7_truth, of the condition with a number. */
-L7_GLOBAL int l7_condition_holds(struct l7_record *record, __u32 number)
+L7_GLOBAL int l7_condition_holds(struct l7_record *record, struct l7_decision *decision, __u32 number)
 {
 	const struct l7_condition *condition = l7_element(&l7_conditions, number);
 	__u32 field, at, length;
 
-	if (!record || !condition)
+	if (!record || !decision || !condition)
 		return L7_NO_TRUTH;
 	field = condition->field & (L7_FIELDS - 1);
 	if (!((record->present | record->truncated | record->repeated) >> field & 1))
@@ -79,7 +101,7 @@ L7_GLOBAL int l7_condition_holds(struct l7_record *record, __u32 number)
 	at = record->fields[field].offset;
 	length = record->fields[field].length;
 	if (condition->flags & L7_WITHOUT_PORT) {
-		__u32 without = l7_host_length(record, at, length);
+		__u32 without = l7_length_without_port(record, decision, field);
 
 		if (without > length)
 			return L7_UNKNOWN;

@@ -18,6 +18,7 @@ L7_INLINE void l7_decision_begins(struct l7_decision *decision)
 	decision->route = 0;
 	decision->limit = 0;
 	decision->retry_after = 0;
+	decision->work[L7_WITHOUT_PORT_LENGTH] = 0;
 	decision->work[L7_TAKEN_LAST] = 0;
 }
 

@@ -6,12 +6,6 @@
 #include "../limit/bucket.h"
 #include "condition.h"
 
-/* decision.work while rules are looked at. */
-enum l7_rule_work {
-	/* number of the limit or fault that matched last: one that people wrote may be several rules here, in a row */
-	L7_TAKEN_LAST = 7,
-};
-
 enum l7_next_rule { L7_GOES_ON = 0, L7_DONE = 1, L7_RULE_FAILED = -1 };
 
 /* The bit of the request's method. */
@@ -62,7 +56,7 @@ L7_INLINE int l7_rule_matches(struct l7_record *record, struct l7_decision *deci
 	for (int i = 0; i < L7_CONDITIONS; i++) {
 		if (!rule->conditions[i])
 			break;
-		truth = l7_condition_holds(record, rule->conditions[i]);
+		truth = l7_condition_holds(record, decision, rule->conditions[i]);
 		if (truth == L7_FALSE || truth == L7_NO_TRUTH)
 			return truth;
 		if (truth == L7_UNKNOWN)
