@@ -1,7 +1,7 @@
 """Servers for the tests of enrolled sockets, in a process of their own that knows nothing of the mesh.
 
-``l7_peers.py FAMILY ADDRESS`` listens once for each behaviour of `MODES` and prints a line of JSON: the port of each. A server
-of `Peers` is such a process in a network namespace.
+``l7_peers.py FAMILY ADDRESS`` listens once for each behaviour of `MODES` and prints a line of JSON: the port of each. A
+server of `Peers` is such a process in a network namespace.
 """
 
 from __future__ import annotations
@@ -154,9 +154,56 @@ def mute(one: socket.socket) -> None:
     echo(one)
 
 
+CHUNKS = (1, 4095, 2, 16, 4096, 10_000, 100, 65_535)
+
+
+def chunked(body: bytes) -> bytes:
+    """``body`` in chunks of odd sizes, to its end."""
+    pieces, at, number = [], 0, 0
+    while at < len(body):
+        piece = body[at : at + CHUNKS[number % len(CHUNKS)]]
+        pieces.append(b"%x\r\n%s\r\n" % (len(piece), piece))
+        at, number = at + len(piece), number + 1
+    return b"".join((*pieces, b"0\r\n\r\n"))
+
+
+OK = b"HTTP/1.1 200 OK\r\n"
+
+
+def http(one: socket.socket) -> None:
+    """HTTP/1.1: POST /echo gives the body back in the framing that it came in, while it comes; GET /bytes/N and /chunks/N
+    give the pattern; everything else is an empty 200."""
+    reader = one.makefile("rb")
+    with reader:
+        while first := reader.readline():
+            method, target, _ = first.split(b" ")
+            fields = {}
+            while (line := reader.readline()) not in (b"\r\n", b""):
+                name, _, value = line.partition(b":")
+                fields[name.lower()] = value.strip()
+            word, _, number = target[1:].partition(b"/")
+            if word == b"bytes":
+                one.sendall(OK + b"Content-Length: %d\r\n\r\n" % int(number) + pattern(int(number)))
+            elif word == b"chunks":
+                one.sendall(OK + b"Transfer-Encoding: chunked\r\n\r\n" + chunked(pattern(int(number))))
+            elif method == b"POST" and b"transfer-encoding" in fields:
+                one.sendall(OK + b"Transfer-Encoding: chunked\r\n\r\n")
+                while size := int(line := reader.readline(), 16):
+                    one.sendall(line + reader.read(size + 2))
+                one.sendall(line + reader.read(2))
+            elif method == b"POST":
+                left = int(fields[b"content-length"])
+                one.sendall(OK + b"Content-Length: %d\r\n\r\n" % left)
+                while left and (data := reader.read1(min(left, 1 << 16))):
+                    one.sendall(data)
+                    left -= len(data)
+            else:
+                one.sendall(OK + b"Content-Length: 0\r\n\r\n")
+
+
 MODES: dict[str, Callable[[socket.socket], None]] = {
     function.__name__: function
-    for function in (echo, late_echo, slow_echo, digest, counted, send, reset, close_unread, die, mute)
+    for function in (echo, late_echo, slow_echo, digest, counted, http, send, reset, close_unread, die, mute)
 }
 
 

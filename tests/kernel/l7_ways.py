@@ -1,7 +1,7 @@
 """Ways to give bytes to a socket, and styles of waiting for it: what programs do, as small as it can be.
 
-A `Way` gives the next bytes from where it stands and says how many were taken; a style of `STYLES` drives it to the end, and
-reads what comes back meanwhile. Both know nothing of the mesh.
+A `Way` gives the next bytes from where it stands and says how many were taken; a style of `STYLES` drives it to the end,
+and reads what comes back meanwhile. Both know nothing of the mesh.
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ class ZeroCopy(Way):
                 self.given_back += last - first + 1
 
     def all_given_back(self, one: socket.socket) -> bool:
-        """Whether every call's pages came back; waits for it. An enrolled socket may tell more numbers than there were calls."""
+        """Whether every call's pages came back; waits for it. An enrolled socket may tell more than there were calls."""
         poll = select.poll()
         poll.register(one, 0)
         while self.given_back < self.sent and poll.poll(1000):

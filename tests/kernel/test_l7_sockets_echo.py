@@ -1,7 +1,7 @@
 """Every way to send, of every size, over every path, in every style of waiting: what an enrolled socket sends comes back.
 
-And no differently from what an ordinary socket sees. The object redirects each message to its own socket, as the L7 tier does with
-what is allowed.
+And no differently from what an ordinary socket sees. The object redirects each message to its own socket, as the L7 tier
+does with what is allowed.
 """
 
 from __future__ import annotations
