@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from random import Random
+from struct import Struct
+from typing import get_args
 
 import measuring
 import pytest
@@ -11,6 +15,9 @@ from measuring import Measuring, changed
 
 from ebpfmesh import maps, objects
 from ebpfmesh.observe import latency, wire
+from ebpfmesh.observe.decision import Kind, Reason
+from ebpfmesh.policy import render
+from ebpfmesh.testing import compile_bpf
 from ebpfmesh.tiers.connect.wire import BACKEND
 
 pytestmark = pytest.mark.kernel
@@ -215,3 +222,69 @@ def test_what_it_costs(programs: Measuring) -> None:
     """A guard against a blunder, on a machine that others use too: some 0.1 and 0.3 us are usual."""
     assert min(programs.count(1, 0, 0, 200, repeat=20_000) for _ in range(3)) < 2000
     assert min(programs.tell(path=b"/a", method=b"GET", repeat=20_000) for _ in range(3)) < 5000
+
+
+def test_nothing_is_lost_between_cpus_and_tasks(programs: Measuring) -> None:
+    """Four tasks at once: counts are exact, and no entry is half one request's and half another's."""
+    with ThreadPoolExecutor(4) as pool:
+        programs.count(1, 0, 0, 200)
+        run = programs.loaded.programs["measured_tc"].test_run
+        list(pool.map(lambda _: run(bytes(64), room=0, repeat=50_000), range(4)))
+        assert [row[0] for row in rows(programs).values()] == [200_001]
+        assert sum(rows(programs)[1, 0, 0, 2][4:]) == 200_001
+        programs.tell(path=b"/a")
+        list(pool.map(lambda _: run(bytes(64), room=0, repeat=50_000), range(4)))
+    written, _, dropped, ring_full, _, _ = log_state(programs)
+    told = programs.maps["l7_log"].drain()
+    assert len(told) == 200_001 - ring_full - dropped
+    numbers = [int.from_bytes(entry[:8], "little") for entry in told]
+    assert len(set(numbers)) == len(numbers)
+    assert {number & 1 for number in numbers} == {1}
+    recent = [entry.sequence for entry in programs.maps["l7_recent"].values()]
+    assert len(set(recent)) == wire.RECENT
+    assert {number & 1 for number in recent} == {0}
+    assert max(recent) <= 2 * written
+
+
+def test_numbers_and_names_are_those_of_the_header() -> None:
+    """The compiler compares them."""
+    enumerators = {
+        **{f"L7_LOG_{name.upper()}": number for number, name in enumerate(get_args(Kind), 1)},
+        **{f"L7_{name.upper()}": number for number, name in enumerate(get_args(Reason))},
+        "L7_BUCKETS": wire.BUCKETS, "L7_CLASSES": len(wire.CLASSES), "L7_LOCAL": wire.LOCAL, "L7_RECENT": wire.RECENT,
+        "sizeof(((struct l7_log_entry *)0)->path)": wire.PATH_ROOM,
+        "sizeof(((struct l7_log_entry *)0)->host)": wire.HOST_ROOM,
+    }  # fmt: skip
+    for name, offset in zip(
+        ("sequence", "time", "cookie", "stream", "retry_after", "service", "backend", "workload", "policy", "list", "rule",
+         "route", "limit", "address", "kind", "allowed", "reason", "protocol", "status", "path_length", "method", "host",
+         "traceparent", "path"),
+        offsets(wire.LOG_ENTRY), strict=True,
+    ):  # fmt: skip
+        enumerators[f"__builtin_offsetof(struct l7_log_entry, {name})"] = offset
+    for name, offset in zip(
+        ("written", "told", "dropped", "ring_full", "samples", "metrics_full"),
+        offsets(wire.LOG_STATE),
+        strict=True,
+    ):
+        enumerators[f"__builtin_offsetof(struct l7_log_state, {name})"] = offset
+    for name, value in {
+        "l7_reply": render.REPLY, "l7_insert": render.INSERT, "l7_metric": wire.METRIC, "l7_metric_key": wire.METRIC_KEY,
+        "l7_log_entry": wire.LOG_ENTRY, "l7_log_state": wire.LOG_STATE,
+    }.items():  # fmt: skip
+        enumerators[f"sizeof(struct {name})"] = value.size
+    asserts = [f'_Static_assert({name} == {number}u, "");' for name, number in enumerators.items()]
+    compile_bpf(measuring.SOURCE + "#include <ebpfmesh/reply/reply.h>\n" + "\n".join(asserts) + "\n")
+
+
+def offsets(packed: Struct) -> list[int]:
+    """Where each value of a format begins; "16s" and "16Q" are one."""
+    found, at = [], 0
+    for count, code in re.findall(r"(\d*)([a-zA-Z])", packed.format):
+        size = Struct(f"={count}{code}").size
+        if code == "s" or not count:
+            found.append(at)
+        else:
+            found += range(at, at + size, size // int(count))
+        at += size
+    return found
