@@ -35,7 +35,8 @@ L7_INLINE int http1_swallows(struct sk_msg_md *msg, struct l7_room *room, struct
 		connection->flags &= ~L7_REPLY_DUE;
 		room->decision.reply = connection->reply;
 		room->decision.retry_after = connection->retry_after;
-		return http1_reply(msg, room, connection, room->size, 1, L7_STAT_OUTSTANDING_REPLIED);
+		room->decision.method = room->decision.route = 0;
+		return http1_deliver(msg, room, connection, room->size, L7_REPLY_CLOSES, L7_STAT_OUTSTANDING_REPLIED);
 	}
 	if (connection->flags & L7_SWALLOWS_ALL)
 		return http1_swallow_message(msg, room, mark);

@@ -5,6 +5,7 @@
 
 #include "../address.h"
 #include "current.h"
+#include "../measure/log.h"
 #include "step.h"
 
 #define L7_SOL_TCP 6
@@ -48,8 +49,14 @@ L7_INLINE void l7_is_unenrolled(struct bpf_sock_ops *ctx, struct l7_mark *mark)
 {
 	int patience = L7_GIVE_UP;
 
+	__u64 cookie = mark->cookie;
+	struct l7_connection *connection = bpf_map_lookup_elem(&l7_connections, &cookie);
+	int open = l7_fails_open(mark->service, L7_UNJUDGED_PASSES);
+
 	l7_stat(mark->service, L7_STAT_UNENROLLED, 1);
-	if (l7_fails_open(mark->service, L7_UNJUDGED_PASSES)) {
+	if (connection)
+		l7_log_connection(connection, L7_LOG_UNENROLLED, open);
+	if (open) {
 		mark->state = L7_FREE;
 		mark->allowed = L7_TO_THE_END;
 		return;

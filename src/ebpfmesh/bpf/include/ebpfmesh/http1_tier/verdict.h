@@ -32,27 +32,34 @@ L7_INLINE int http1_swallow_message(struct sk_msg_md *msg, struct l7_room *room,
 	return bpf_msg_pop_data(msg, 0, msg->size, 0) ? SK_DROP : l7_egress(msg, mark, 0);
 }
 
-/* Replies instead of the first bytes of the message; what follows on this connection is taken out if it closes. */
-L7_INLINE int http1_reply(struct sk_msg_md *msg, struct l7_room *room, struct l7_connection *connection, __u32 bytes,
-			  __u32 closes, __u32 stat)
+/* Replies instead of the first bytes of the message. */
+L7_INLINE int http1_deliver(struct sk_msg_md *msg, struct l7_room *room, struct l7_connection *connection, __u32 bytes,
+			    __u32 variant, __u32 stat)
 {
 	struct l7_decision *decision = &room->decision;
-	__u32 number = decision->reply + (closes ? L7_REPLY_CLOSES : L7_REPLY_OPEN);
+	__u32 number = decision->reply + variant, head_only = decision->method == 1u << L7_HEAD;
 	struct l7_reply *reply = l7_element(&l7_replies, number);
-	__u32 service = connection->service, status = reply ? reply->status : 0;
-	__u32 head_only = decision->method == 1u << L7_HEAD;
+	__u32 service = connection->service;
 	int verdict = l7_answer(msg, room->cookie, bytes, number << 1 | head_only, decision->retry_after);
 
-	l7_log_decision(&room->record, decision, connection, 0, status);
-	if (verdict == SK_DROP) {
+	if (verdict == SK_DROP || !reply) {
 		l7_stat(service, L7_STAT_REPLY_FAILED, 1);
 		return SK_DROP;
 	}
 	l7_stat(service, stat, 1);
 	l7_stat(service, L7_STAT_SWALLOWED, bytes);
-	l7_count_request(service, L7_LOCAL, decision->route, status, bytes, reply ? reply->length : 0,
+	l7_count_request(service, L7_LOCAL, decision->route, reply->status, bytes, reply->length,
 			 bpf_ktime_get_ns() - decision->now);
 	return verdict;
+}
+
+L7_INLINE int http1_reply(struct sk_msg_md *msg, struct l7_room *room, struct l7_connection *connection, __u32 bytes,
+			  __u32 variant, __u32 stat)
+{
+	struct l7_reply *reply = l7_element(&l7_replies, room->decision.reply + variant);
+
+	l7_log_decision(&room->record, &room->decision, connection, 0, reply ? reply->status : 0);
+	return http1_deliver(msg, room, connection, bytes, variant, stat);
 }
 
 L7_INLINE int http1_drop(struct l7_room *room, struct l7_connection *connection, __u32 stat)
@@ -68,6 +75,7 @@ L7_INLINE int http1_refuse_behind(struct sk_msg_md *msg, struct l7_room *room, s
 {
 	if (room->decision.service.flags & L7_OUTSTANDING_DROPS || connection->flags & L7_RESPONSES_LOST)
 		return http1_drop(room, connection, L7_STAT_OUTSTANDING_DROPPED);
+	l7_log_decision(&room->record, &room->decision, connection, 0, 0);
 	connection->flags |= L7_SWALLOWS_ALL | L7_REPLY_DUE;
 	connection->reply = room->decision.reply;
 	connection->retry_after = room->decision.retry_after;
@@ -83,7 +91,7 @@ L7_INLINE int http1_refuse_last(struct sk_msg_md *msg, struct l7_room *room, str
 	if (connection->flags & L7_FORWARDED_PART && room->decision.service.flags & L7_PARTIAL_DROPS)
 		return http1_drop(room, connection, L7_STAT_PARTIAL_DROPPED);
 	connection->flags |= L7_SWALLOWS_ALL;
-	return http1_reply(msg, room, connection, room->size, 1,
+	return http1_reply(msg, room, connection, room->size, L7_REPLY_CLOSES,
 			   connection->flags & L7_FORWARDED_PART ? L7_STAT_PARTIAL_REPLIED : L7_STAT_REPLIED);
 }
 
@@ -102,7 +110,7 @@ L7_INLINE int http1_refuse_one(struct sk_msg_md *msg, struct l7_room *room, stru
 		connection->flags |= L7_SWALLOWS;
 	else if (flow->remaining)
 		connection->flags |= L7_SWALLOWS | L7_SWALLOWS_COUNT;
-	return http1_reply(msg, room, connection, room->end, 0, L7_STAT_REPLIED);
+	return http1_reply(msg, room, connection, room->end, L7_REPLY_OPEN, L7_STAT_REPLIED);
 }
 
 L7_INLINE int http1_refuse_request(struct sk_msg_md *msg, struct l7_room *room, struct l7_mark *mark,
@@ -157,6 +165,7 @@ L7_INLINE int http1_lost(struct sk_msg_md *msg, struct l7_room *room, struct l7_
 
 	if (decision->service.undecodable == L7_PASS_OPAQUE) {
 		l7_stat(connection->service, L7_STAT_UNDECODABLE_PASSED, 1);
+		l7_log_connection(connection, L7_LOG_UNDECODABLE, 1);
 		return l7_set_free(msg, mark);
 	}
 	l7_stat(connection->service, L7_STAT_UNDECODABLE_REFUSED, 1);
@@ -164,6 +173,7 @@ L7_INLINE int http1_lost(struct sk_msg_md *msg, struct l7_room *room, struct l7_
 	decision->reason = L7_UNDECODABLE;
 	decision->reply = decision->service.undecodable_reply;
 	decision->method = 0;
+	decision->route = 0;
 	return http1_refuse_last(msg, room, mark, connection);
 }
 
