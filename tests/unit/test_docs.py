@@ -218,6 +218,7 @@ def test_the_limits_in_the_pages_are_those_of_the_sources() -> None:
 SECTIONS: dict[str, tuple[type[msgspec.Struct], tuple[str | int, ...]]] = {
     "Top level": (model.Config, ()),
     "Capacity": (model.Capacity, ("capacity",)),
+    "Log": (policy.Log, ("log",)),
     "Services": (model.Service, ("services", 0)),
     "Backends": (model.Backend, ("services", 0, "backends", 0)),
     "Balance": (model.Balance, ("services", 0, "balance")),
@@ -273,7 +274,7 @@ def test_every_field_is_documented_with_its_default(title: str) -> None:
             plain = "round-robin" if default == model.Balance() else msgspec.to_builtins(default)
             assert wanted == (list(plain) if isinstance(plain, tuple) else plain), field.name
         else:
-            assert default in (None, model.Capacity(), policy.Http()), field.name
+            assert default in (None, model.Capacity(), policy.Http(), policy.Log()), field.name
 
 
 WRONG = [
@@ -288,12 +289,14 @@ def test_what_is_wrong_is_refused_with_the_words_of_the_page(title: str, wrong: 
     web: dict[str, Any] = {
         "name": "web", "addresses": ["10.96.0.10:80"], "balance": {"name": "maglev"},
         "backends": [{"address": "10.0.0.1:80"}], "l7": "http1", "http": {},
-        "rules": [{"name": "no-admin", "action": "deny", "from": [{"workload": "checkout"}], "headers": [{"name": "x-user"}]}],
+        "rules": [
+            {"name": "no-admin", "action": "deny", "from": [{"workload": "checkout"}], "headers": [{"name": "x-user"}]},
+        ],
         "limits": [{"name": "one-user", "rate": "5/s"}],
         "faults": [{"name": "some-fail", "percentage": 5}], "routes": [{"name": "all"}],
     }  # fmt: skip
     whole: dict[str, Any] = {
-        "name": "shop", "cgroup": "/shop", "capacity": {}, "services": [web],
+        "name": "shop", "cgroup": "/shop", "capacity": {}, "log": {}, "services": [web],
         "workloads": [{"name": "checkout", "cgroup": "/shop/checkout", "labels": {"team": "pay"}}],
         "replies": [{"name": "gone", "status": 403}],
     }  # fmt: skip

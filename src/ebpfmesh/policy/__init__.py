@@ -6,6 +6,7 @@ from ebpfmesh.identity import Workload
 from ebpfmesh.policy.fault import Fault
 from ebpfmesh.policy.http import Http
 from ebpfmesh.policy.limit import Limit
+from ebpfmesh.policy.log import Log
 from ebpfmesh.policy.model import Backend, Balance, Capacity, Config, Service
 from ebpfmesh.policy.reply import Reply
 from ebpfmesh.policy.request_match import GrpcMatch, HeaderMatch
@@ -23,6 +24,7 @@ __all__ = [
     "HeaderMatch",
     "Http",
     "Limit",
+    "Log",
     "Reply",
     "Route",
     "Rule",

@@ -19,6 +19,7 @@ from ebpfmesh.policy.index import Index, Scope
 from ebpfmesh.policy.invalid import invalid
 from ebpfmesh.policy.known import NOTHING, Known
 from ebpfmesh.policy.model import Capacity, Config, Service
+from ebpfmesh.policy.policy_check import allowance_problems
 from ebpfmesh.policy.service_check import check_alone
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -45,6 +46,7 @@ def problems(config: Config, *, room: bool = True) -> list[EbpfMeshError]:
         *_settings(config),
         *identity_check.problems(config.workloads, config.cgroup),
         *reply_check.problems(config.replies),
+        *allowance_problems(config.log, "$.log"),
     ]
     known = Known.of(config)
     backends: dict[str, set[Endpoint]] = {"tcp": set(), "udp": set()}

@@ -21,6 +21,7 @@ from ebpfmesh.policy.address import Endpoint, parse
 from ebpfmesh.policy.fault import Fault
 from ebpfmesh.policy.http import Http
 from ebpfmesh.policy.limit import Limit
+from ebpfmesh.policy.log import Log
 from ebpfmesh.policy.reply import Reply
 from ebpfmesh.policy.route import Route
 from ebpfmesh.policy.rule import Rule
@@ -170,6 +171,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     """Who the clients are, by their cgroups."""
     replies: tuple[Reply, ...] = ()
     """What clients are told in place of a service's answer; rules, limits and faults name them."""
+    log: Log = Log()
+    """What is told of single requests."""
 
     def __post_init__(self) -> None:
         settle(self, services=None, workloads=None, replies=None)

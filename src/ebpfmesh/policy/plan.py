@@ -22,7 +22,7 @@ from ebpfmesh.policy.rule import Rule
 
 _POLICY = ("protocol", "namespace", "no_backend", "on_error", "removed_backends", "l7", "open_sockets")
 _PARTS = {"rules": "rule", "limits": "limit", "faults": "fault", "routes": "route"}
-_SETTINGS = ("name", "cgroup", "allow_root_cgroup", "capacity", "memory_budget")
+_SETTINGS = ("name", "cgroup", "allow_root_cgroup", "capacity", "memory_budget", "log")
 
 
 class FieldChanged(msgspec.Struct, frozen=True):

@@ -11,6 +11,7 @@ from ebpfmesh.policy.header_check import name_problem
 from ebpfmesh.policy.http import Http
 from ebpfmesh.policy.known import Known
 from ebpfmesh.policy.limit import HEADER, Limit
+from ebpfmesh.policy.log import Log
 from ebpfmesh.policy.match_check import match_problems
 from ebpfmesh.policy.model import Service
 from ebpfmesh.policy.nearest import nearest
@@ -142,20 +143,25 @@ def _ports(service: Service) -> set[int] | None:
         return None  # said where the addresses are looked at
 
 
-def _limit(limit: Limit, where: str, known: Known) -> Iterator[EbpfMeshError]:
+def allowance_problems(one: Limit | Log, where: str) -> Iterator[ConfigError]:
+    """What is wrong with a rate and a burst."""
     try:
-        _ = limit.per
+        _ = one.per
     except ConfigError as error:
         yield ConfigError(error.what, where=f"{where}.rate", remedy=error.remedy)
     else:
-        if not 1 <= limit.tokens <= MOST_BURST:
+        if not 1 <= one.tokens <= MOST_BURST:
             yield ConfigError(
-                f"{limit.tokens} requests at once"
-                + (", the number in rate," if limit.burst is None else "")
+                f"{one.tokens} requests at once"
+                + (", the number in rate," if one.burst is None else "")
                 + " is no burst",
                 where=f"{where}.burst",
                 remedy=f"1 to {MOST_BURST}",
             )
+
+
+def _limit(limit: Limit, where: str, known: Known) -> Iterator[EbpfMeshError]:
+    yield from allowance_problems(limit, where)
     if limit.key.startswith(HEADER):
         if wrong := name_problem(limit.key.removeprefix(HEADER), f"{where}.key"):
             yield wrong
