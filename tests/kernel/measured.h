@@ -7,8 +7,9 @@
 #include <ebpfmesh/limit/limit.h>
 #include <ebpfmesh/measure/count.h>
 #include <ebpfmesh/measure/log.h>
+#include <ebpfmesh/measure/unanswered.h>
 
-enum measured_op { COUNT = 0, TELL = 1, TELL_CONNECTION = 2, BUCKET = 3 };
+enum measured_op { COUNT = 0, TELL = 1, TELL_CONNECTION = 2, BUCKET = 3, CLOSE = 4 };
 
 struct measured_input {
 	__u32 op, kind, status, allowed;
@@ -39,6 +40,8 @@ static int measured(void)
 		l7_log_connection(connection, in->kind, in->allowed);
 	else if (in->op == BUCKET)
 		in->bucket = l7_latency_bucket(in->nanoseconds);
+	else if (in->op == CLOSE)
+		l7_count_unanswered(connection);
 	return 0;
 }
 
@@ -60,6 +63,13 @@ SEC("sk_skb/stream_verdict") int measured_skb(struct __sk_buff *skb)
 	(void)skb;
 	measured();
 	return SK_PASS;
+}
+
+SEC("sockops") int measured_ops(struct bpf_sock_ops *ops)
+{
+	(void)ops;
+	measured();
+	return 1;
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
+import time
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,7 +19,7 @@ from ebpfmesh.tiers.connect.wire import BACKEND, BACKEND_KEY, SERVICE_NAME, SERV
 from ebpfmesh.tiers.l7.wire import NAME_ENTRY
 
 SOURCE = f'#include "{Path(__file__).with_name("measured.h")}"\n'
-COUNT, TELL, TELL_CONNECTION, BUCKET = range(4)
+COUNT, TELL, TELL_CONNECTION, BUCKET, CLOSE = range(5)
 _INPUT = struct.Struct("=8I3Q")
 _TEXT = {"method": 0, "path": 2, "host": 3, "traceparent": 13}
 """enum http_field."""
@@ -131,6 +132,21 @@ class Measuring:
         """Tell of a connection about which nothing was decided."""
         self._link(cookie, service, backend=0, workload=0, address=bytes(16), protocol=0)
         return self.run(TELL_CONNECTION, kind, 0, int(allowed), 0, 0, 0, 0, 0, 0, 0, repeat=repeat)
+
+    def close_connection(
+        self, requests: list[tuple[int, int]], *, answered: int, status: int = 0, received: int = 0, flags: int = 0,
+        service: int = 1, counter: int = 10,
+    ) -> int:  # fmt: skip
+        """A connection closes on which these (route, bytes) are in flight, after ``answered`` others."""
+        link = self.maps["links"].value.unpack(bytes(self.maps["links"].value_size))
+        in_flight = list(link.in_flight)
+        for number, (route, sent) in enumerate(requests, answered):
+            in_flight[number % len(in_flight)] = {"since": time.monotonic_ns(), "route": route, "sent": sent}
+        self.maps["links"][0] = changed(
+            link, service=service, counter=counter, flags=flags, status=status, received=received, answered=answered,
+            asked=answered + len(requests), in_flight=in_flight,
+        )  # fmt: skip
+        return self.run(CLOSE, *[0] * 10)
 
     def _record(self, stream: int, texts: dict[str, bytes]) -> None:
         present, used, fields = 0, 0, bytearray(32 * 8)

@@ -48,7 +48,7 @@ def log_state(programs: Measuring) -> tuple[int, ...]:
 
 def test_they_load_in_every_type_of_program() -> None:
     with objects.load(measuring.spec()) as loaded:
-        assert set(loaded.programs) == {"measured_tc", "measured_msg", "measured_skb"}
+        assert set(loaded.programs) == {"measured_tc", "measured_msg", "measured_skb", "measured_ops"}
 
 
 def test_buckets_begin_where_python_says(programs: Measuring) -> None:
@@ -101,6 +101,33 @@ def test_a_row_that_was_deleted_is_made_anew(programs: Measuring) -> None:
     programs.maps["l7_metrics"].clear()
     programs.count(1, 0, 0, 200)
     assert [row[0] for row in rows(programs).values()] == [1]
+
+
+LOST, IN_RESPONSE = 8, 256
+
+
+def test_what_is_not_answered_when_a_connection_closes(programs: Measuring) -> None:
+    programs.close_connection(
+        [(3, 50), (4, 60), (4, 70)], answered=62, status=200, received=900, flags=IN_RESPONSE
+    )
+    found = rows(programs)
+    assert {key: row[:3] for key, row in found.items()} == {
+        (1, 10, 3, 2): [1, 50, 900],
+        (1, 10, 4, 0): [2, 130, 0],
+    }
+    assert all(0 < row[3] < 10**9 for row in found.values())
+
+
+def test_a_full_pipeline_and_an_empty_one(programs: Measuring) -> None:
+    programs.close_connection([], answered=5)
+    assert rows(programs) == {}
+    programs.close_connection([(0, 1)] * 64, answered=1000)
+    assert rows(programs)[1, 10, 0, 0][0] == 64
+
+
+def test_responses_that_were_not_followed_are_not_missing(programs: Measuring) -> None:
+    programs.close_connection([(0, 1)], answered=0, flags=LOST)
+    assert rows(programs) == {}
 
 
 def test_denials_are_told_whatever_the_bounds(programs: Measuring) -> None:
