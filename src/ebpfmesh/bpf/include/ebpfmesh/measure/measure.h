@@ -127,9 +127,9 @@ L7_INLINE void l7_stat(__u32 service, __u32 counter, __u64 amount)
 {
 	struct l7_service_stats *stats = l7_element(&l7_stats, service);
 
-	if (stats)
-		__sync_fetch_and_add(
-			&stats->counters[L7_INDEX(counter, 64) < L7_STATS_ROOM ? L7_INDEX(counter, 64) : 0], amount);
+	barrier_var(counter);
+	if (stats && counter < L7_STATS_ROOM)
+		__sync_fetch_and_add(&stats->counters[counter], amount);
 }
 
 #endif
