@@ -155,7 +155,7 @@ def test_a_sound_policy_has_no_problems() -> None:
         ({"sources": ["/other"]}, ".from[0].cgroup: '/other' is outside of the mesh's cgroup '/mesh'"),
         ({"sources": ["/mesh/../x"]}, ".from[0].cgroup: '/mesh/../x' is no absolute path"),
         ({"sources": ["10.0.0.1/8"]}, ".from[0].address: '10.0.0.1/8' has bits set behind its prefix"),
-        ({"sources": ["::/0"]}, ".from[0].address: '::/0' holds the v4-mapped addresses"),
+        ({"sources": ["::/129"]}, ".from[0].address: '::/129' is no range of addresses"),
         ({"sources": [{"workload": "checkout"}]}, ".from[0]: it is dict, not a Source"),
         ({"port": 81}, ".port: 81 is no port of the service (one of: 80)"),
         ({"reply": "gon"}, ".reply: there is no reply 'gon' (did you mean 'gone'?)"),

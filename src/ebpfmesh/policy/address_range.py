@@ -14,7 +14,10 @@ _REMEDY = 'write "10.0.0.0/8", "fd00::/8", or one address'
 
 
 class AddressRange(NamedTuple):
-    """The addresses that begin with the first ``bits`` bits of ``packed``, whose others are 0."""
+    """The addresses that begin with the first ``bits`` bits of ``packed``, whose others are 0.
+
+    A range of IPv6 holds no IPv4 address, even where it holds the numbers that these have here: "::/0" is all of IPv6.
+    """
 
     packed: bytes
     """16 bytes."""
@@ -23,6 +26,8 @@ class AddressRange(NamedTuple):
 
     def __contains__(self, address: object) -> bool:
         if not isinstance(address, bytes) or len(address) != 16:
+            return False
+        if self.bits < _MAPPED_BITS and address.startswith(V4_MAPPED):
             return False
         away = int.from_bytes(address) ^ int.from_bytes(self.packed)
         return away >> (128 - self.bits) == 0
@@ -50,10 +55,4 @@ def parse(text: str) -> AddressRange:
         raise ConfigError(f"{text!r} has bits set behind its prefix", remedy=f'write "{network}"')
     if network.version == 4:
         return AddressRange(V4_MAPPED + network.network_address.packed, _MAPPED_BITS + network.prefixlen)
-    found = AddressRange(network.network_address.packed, network.prefixlen)
-    if found.bits < _MAPPED_BITS and V4_MAPPED + bytes(4) in found:
-        raise ConfigError(
-            f"{text!r} holds the v4-mapped addresses, which every IPv4 client has",
-            remedy='for IPv6 alone write "2000::/3" and "fc00::/7", for everybody leave it out',
-        )
-    return found
+    return AddressRange(network.network_address.packed, network.prefixlen)
