@@ -6,11 +6,8 @@ import argparse
 from typing import TYPE_CHECKING
 
 from ebpfmesh.cli.mesh_name import add_name, mesh_name
-from ebpfmesh.errors import HostError
 
 if TYPE_CHECKING:
-    from ebpfmesh.cli.agent import AgentState
-    from ebpfmesh.ownership import PinDirectory
     from ebpfmesh.tiers.connect.status import Status
 
 
@@ -24,11 +21,12 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the status; HostError if nothing of that name is here."""
     from ebpfmesh.cli.agent import agent_state
     from ebpfmesh.cli.output import print_json
+    from ebpfmesh.cli.pinned import pins_of
     from ebpfmesh.tiers.connect import status
 
     name = mesh_name(arguments)
     agent = agent_state(name, arguments.run_root)
-    pins = _pins(agent, arguments)
+    pins = pins_of(name, arguments)
     found = status.read(pins)
     links = sorted(pins.links())
     pins.close()
@@ -38,27 +36,6 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"mesh {name}: {agent}")
         print(_text(found, links, agent.cgroup))
     return 0
-
-
-def _pins(agent: AgentState, arguments: argparse.Namespace) -> PinDirectory:
-    from ebpfmesh.ownership.cleanup import pin_directories
-
-    found = pin_directories(agent.name, arguments.run_root, arguments.bpffs)
-    if found:
-        return found[0]
-    where = f"mesh {agent.name}"
-    if (
-        agent.state == "running"
-    ):  # its bpffs is mounted in another mount namespace, or it is only just starting
-        remedy = f"try again, or look from its mount namespace: nsenter --mount --target {agent.pid}"
-        raise HostError(
-            f"process {agent.pid} runs it, but its pins are not to be seen from here",
-            where=where,
-            remedy=remedy,
-        )
-    raise HostError(
-        f"no mesh {agent.name} is installed", where=str(arguments.run_root), remedy="ebpfmesh run FILE"
-    )
 
 
 def _text(status: Status, links: list[str], cgroup: str | None) -> str:
