@@ -92,6 +92,7 @@ L7_INLINE long hpack_update(struct hpack_walk *walk, __u32 octet)
 		if (maximum & HPACK_FAILED)
 			return hpack_stop(walk, maximum);
 	}
+	walk->block->effects |= HPACK_RESIZES;
 	code = hpack_resize(walk->table, maximum);
 	return code ? hpack_stop(walk, code) : 0;
 }
@@ -122,6 +123,7 @@ L7_INLINE long hpack_use_dynamic(struct hpack_walk *walk, struct hpack_field *fi
 
 	if (age > table->count)
 		return hpack_stop(walk, table->forgotten ? HPACK_FORGOTTEN : HPACK_INDEX);
+	walk->block->effects |= HPACK_REFERS;
 	field->name = entry->name;
 	field->value = entry->value;
 	field->tag = entry->tag;
@@ -180,8 +182,10 @@ L7_INLINE long hpack_tell(struct hpack_walk *walk, struct hpack_field *field)
 	block->list += field->name + field->value + HPACK_OVERHEAD;
 	if (block->list > walk->list_limit)
 		return hpack_stop(walk, HPACK_LONG_LIST);
-	if (field->form == HPACK_INSERTED)
+	if (field->form == HPACK_INSERTED) {
+		block->effects |= HPACK_INSERTS;
 		hpack_insert(walk->table, record, field->at, field->name | field->value << 16, field->tag);
+	}
 	walk->known = field->form == HPACK_INDEXED;
 	kept = HPACK_FIELD(walk, field->tag, field->at, field->name, value_at, field->value);
 	if (kept < 0)
@@ -248,6 +252,7 @@ L7_GLOBAL int hpack_decode(struct l7_config *config, struct hpack_table *table, 
 	block->at = 0;
 	block->list = 0;
 	block->fields = 0;
+	block->effects = 0;
 	hpack_begin(table);
 	table->kept = hpack_bound(config->table_limit, HPACK_DEFAULT, HPACK_CAPACITY);
 	walk.limit = hpack_bound(config->text_limit, HPACK_DEFAULT, L7_TEXT);

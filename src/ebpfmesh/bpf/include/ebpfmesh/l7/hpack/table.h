@@ -80,12 +80,22 @@ struct hpack_table {
 	__u8 ring[HPACK_CAPACITY ? HPACK_CAPACITY : HPACK_CHUNK];
 };
 
+/* What a block has to do with the dynamic table: one without inserts and resizes could be left out, one without references
+ * means the same to any table. */
+enum hpack_effect {
+	HPACK_INSERTS = 1,
+	HPACK_RESIZES = 2,
+	HPACK_REFERS = 4, /* to an entry of it */
+};
+
 /* A complete header block, and how far it is decoded. */
 struct hpack_block {
 	__u32 length; /* set by the caller */
 	__u32 at;     /* after an error: where */
 	__u32 list;   /* size of the header list so far, by RFC 9113 section 6.5.2 */
 	__u32 fields; /* how many so far */
+	__u32 effects; /* enum hpack_effect: what it did with the table so far */
+	__u32 reserved;
 	__u8 bytes[HPACK_BLOCK + L7_SLACK];
 };
 

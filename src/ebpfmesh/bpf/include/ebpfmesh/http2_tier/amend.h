@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0 */
+/* Frames of the server that are changed in place, byte for byte of the same length, as they arrive.
+ *
+ * SETTINGS: one entry that can be spared becomes HEADER_TABLE_SIZE = 0. The client's header blocks are then self-contained from its
+ * acknowledgement on, and one of them can be taken out without a trace. The server does not mind: it allowed more.
+ * PING that answers one of ours: becomes the head of the refusal that it stands for. */
+#ifndef EBPFMESH_HTTP2_TIER_AMEND_H
+#define EBPFMESH_HTTP2_TIER_AMEND_H
+
+#include "../enrol/room.h"
+#include "frames.h"
+
+#define H2_ENTRY 6
+
+/* How well an entry can be spared; 0: not at all. INITIAL_WINDOW_SIZE decides when bytes come, MAX_CONCURRENT_STREAMS how many
+ * requests the server bears, ENABLE_CONNECT_PROTOCOL what may be asked. */
+L7_INLINE __u32 h2_spare(__u32 id, __u32 value)
+{
+	switch (id) {
+	case HTTP_MAX_FRAME:
+		return 5;
+	case HTTP_MAX_LIST:
+		return 4;
+	case HTTP_ENABLE_PUSH:
+		return 3;
+	case HTTP_MAX_STREAMS:
+		return value >= HTTP2_STREAM_BITS ? 1 : 0;
+	case HTTP_INITIAL_WINDOW:
+	case HTTP_EXTENDED_CONNECT:
+		return 0;
+	}
+	return 2;
+}
+
+struct h2_entries {
+	struct __sk_buff *skb;
+	struct l7_room *room;
+	struct h2_connection *c;
+	__u32 at; /* in the window */
+	__u32 end;
+	__u32 best;
+	__u32 best_at;
+};
+
+L7_INLINE __u32 h2_seen32(const struct l7_window *window, __u32 at)
+{
+	return __builtin_bswap32((__u32)l7_word(window, at));
+}
+
+/* Makes the entry at a place HEADER_TABLE_SIZE = 0, in the segment and in the window. */
+L7_GLOBAL int h2_store_entry(struct __sk_buff *skb, struct l7_room *room, __u32 at)
+{
+	__u8 entry[8] = { 0, HTTP_TABLE_SIZE, 0, 0, 0, 0, 0, 0 };
+
+	if (!room)
+		return -1;
+	if (bpf_skb_store_bytes(skb, room->base + at, entry, H2_ENTRY, 0))
+		return -1;
+	for (__u32 i = 0; i < H2_ENTRY; i++)
+		room->window.data[L7_INDEX(at + i, L7_WINDOW)] = i == 1 ? HTTP_TABLE_SIZE : 0;
+	return 0;
+}
+
+L7_CALLBACK long h2_entry_step(__u32 i, void *context)
+{
+	struct h2_entries *entries = context;
+	struct l7_window *window = &entries->room->window;
+	__u32 at = entries->at, id, value, rank;
+
+	(void)i;
+	if (at + H2_ENTRY > entries->end)
+		return 1;
+	entries->at = at + H2_ENTRY;
+	id = h2_seen32(window, at) >> 16;
+	value = h2_seen32(window, at + 2);
+	if (id == HTTP_TABLE_SIZE) {
+		if (value < entries->c->server_table)
+			entries->c->server_table = value;
+		if (!h2_store_entry(entries->skb, entries->room, at))
+			entries->c->stateless = 1;
+		return 0;
+	}
+	rank = h2_spare(id, value);
+	if (rank > entries->best) {
+		entries->best = rank;
+		entries->best_at = at;
+	}
+	return 0;
+}
+
+/* SETTINGS begin at the window's start; length is that of their payload. */
+L7_GLOBAL int h2_amend_settings(struct __sk_buff *skb, struct l7_room *room, struct h2_connection *c, __u32 length)
+{
+	struct h2_entries entries = { .skb = skb, .room = room, .c = c };
+
+	if (!room || !c)
+		return 0;
+	entries.at = room->window.start + 9;
+	entries.end = entries.at + length;
+	if (!c->seen_settings)
+		c->server_table = HPACK_DEFAULT;
+	if (entries.end <= room->window.end)
+		bpf_loop(HTTP2_ENTRIES, h2_entry_step, &entries, 0);
+	if (!c->stateless && entries.best && !h2_store_entry(skb, room, entries.best_at))
+		c->stateless = 1;
+	if (!c->stateless)
+		c->settings_due = 1;
+	return 0;
+}
+
+/* The server's answer to a PING of ours: the head of a response that ends its stream, with nothing but its status. */
+L7_GLOBAL int h2_amend_ping(struct __sk_buff *skb, struct l7_room *room, struct h2_connection *c)
+{
+	__u32 at, status, stream;
+	__u8 frame[24] = { 0, 0, 8, HTTP2_TYPE_HEADERS };
+
+	if (!room || !c)
+		return 0;
+	at = room->window.start;
+	if (h2_seen32(&room->window, at + 9) >> 16 != H2_PING_TAG)
+		return 0;
+	status = h2_seen32(&room->window, at + 9) & 0xffff;
+	stream = h2_seen32(&room->window, at + 13);
+	frame[4] = HTTP2_END_STREAM | HTTP2_END_HEADERS | HTTP2_PADDED;
+	frame[5] = stream >> 24;
+	frame[6] = stream >> 16;
+	frame[7] = stream >> 8;
+	frame[8] = stream;
+	frame[9] = 2;	  /* padding */
+	frame[10] = 0x08; /* :status, not indexed */
+	frame[11] = 3;
+	frame[12] = '0' + status / 100 % 10;
+	frame[13] = '0' + status / 10 % 10;
+	frame[14] = '0' + status % 10;
+	c->pings--;
+	return bpf_skb_store_bytes(skb, room->base + at, frame, H2_PING_LENGTH, 0);
+}
+
+/* Before the core is shown what begins here, if it is a frame. */
+L7_INLINE void h2_amend(struct __sk_buff *skb, struct l7_room *room, struct h2_connection *c)
+{
+	struct l7_window *window = &room->window;
+	__u32 at = window->start, length, type, flags;
+
+	if (window->end - at < 9 || !h2_is_between(c, L7_RESPONSE))
+		return;
+	length = h2_seen32(window, at) >> 8;
+	type = l7_byte(window, at + 3);
+	flags = l7_byte(window, at + 4);
+	if (type == HTTP2_TYPE_SETTINGS && !(flags & HTTP2_ACK))
+		h2_amend_settings(skb, room, c, length);
+	else if (type == HTTP2_TYPE_PING && flags & HTTP2_ACK && length == 8 && c->pings &&
+		 window->end - at >= H2_PING_LENGTH)
+		h2_amend_ping(skb, room, c);
+}
+
+#endif

@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0 */
+/* Bytes between a message that is being sent and the connection's room: copied out, copied in, compared. */
+#ifndef EBPFMESH_HTTP2_TIER_MESSAGE_H
+#define EBPFMESH_HTTP2_TIER_MESSAGE_H
+
+#include "connection.h"
+
+#define H2_ROOM (H2_HELD + H2_OUT)
+#define H2_COPIED 32 /* bytes a step, as long as there are as many */
+
+struct h2_copying {
+	struct sk_msg_md *msg;
+	struct h2_connection *c;
+};
+
+L7_INLINE void h2_begin_copy(struct h2_connection *c, __u32 place, __u32 at, __u32 left)
+{
+	c->copy_place = place;
+	c->copy_at = at;
+	c->copy_left = left;
+	c->copy_failed = 0;
+	L7_FORGET();
+}
+
+L7_INLINE void h2_copied(struct h2_connection *c, __u32 n)
+{
+	c->copy_failed = 0;
+	c->copy_place += n;
+	c->copy_at += n;
+	c->copy_left -= n;
+}
+
+L7_CALLBACK long h2_write_step(__u32 i, void *context)
+{
+	struct h2_copying *copying = context;
+	struct h2_connection *c = copying->c;
+	__u8 *data = copying->msg->data, *end = copying->msg->data_end;
+	__u32 place = c->copy_place, at = c->copy_at, left = c->copy_left;
+	__u32 n = left >= H2_COPIED ? H2_COPIED : left >= 8 ? 8 : 1;
+
+	(void)i;
+	if (!left)
+		return 1;
+	barrier_var(place);
+	barrier_var(at);
+	c->copy_failed = 1;
+	if (place > 0x7fff || at > H2_ROOM)
+		return 1;
+	data += place;
+	if (n == H2_COPIED) {
+		if (data + H2_COPIED > end)
+			return 1;
+		for (__u32 word = 0; word < H2_COPIED; word += 8)
+			*(volatile __u64 *)(data + word) = *(const volatile __u64 *)(c->room + at + word);
+	} else if (n == 8) {
+		if (data + 8 > end)
+			return 1;
+		*(volatile __u64 *)data = *(const volatile __u64 *)(c->room + at);
+	} else {
+		if (data + 1 > end)
+			return 1;
+		*(volatile __u8 *)data = c->room[at];
+	}
+	h2_copied(c, n);
+	return 0;
+}
+
+/* Writes length bytes of room, from at on, to the message's byte place; what precedes and what is written is in one piece. */
+L7_GLOBAL int h2_write(struct sk_msg_md *msg, struct h2_connection *c, __u32 place, __u32 at, __u32 length)
+{
+	struct h2_copying copying = { .msg = msg, .c = c };
+
+	if (!c)
+		return -1;
+	if (!length)
+		return 0;
+	if (bpf_msg_pull_data(msg, place, place + length, 0))
+		return -1;
+	h2_begin_copy(c, 0, at, length);
+	bpf_loop(H2_ROOM, h2_write_step, &copying, 0);
+	return c->copy_failed || c->copy_left ? -1 : 0;
+}
+
+/* Copies the message's first length bytes to room, from at on. */
+L7_GLOBAL int h2_read(struct sk_msg_md *msg, struct h2_connection *c, __u32 at, __u32 length)
+{
+	void *data = msg->data, *end = msg->data_end;
+
+	if (!c)
+		return -1;
+	if (!length)
+		return 0;
+	barrier_var(length);
+	if (length > H2_HELD)
+		return -1;
+	if ((__u64)(end - data) < length) {
+		if (bpf_msg_pull_data(msg, 0, length, 0))
+			return -1;
+		data = msg->data;
+		end = msg->data_end;
+	}
+	barrier_var(length);
+	if (length > H2_HELD || (__u64)(end - data) < length)
+		return -1;
+	barrier_var(at);
+	if (at > H2_HELD || at + length > H2_HELD)
+		return -1;
+	barrier_var(at);
+	if (at > H2_OUT) {
+		/* the verifier adds the bounds of both: a place beyond those 2 KiB is only for short ones */
+		if (at > H2_HELD || length > H2_OUT)
+			return -1;
+		return bpf_probe_read_kernel(c->room + at, length, data);
+	}
+	return bpf_probe_read_kernel(c->room + at, length, data);
+}
+
+L7_CALLBACK long h2_compare_step(__u32 i, void *context)
+{
+	struct h2_copying *copying = context;
+	struct h2_connection *c = copying->c;
+	__u8 *data = copying->msg->data, *end = copying->msg->data_end;
+	__u32 place = c->copy_place, at = c->copy_at, left = c->copy_left;
+	__u32 n = left >= 8 ? 8 : 1;
+
+	(void)i;
+	if (!left)
+		return 1;
+	barrier_var(place);
+	barrier_var(at);
+	c->copy_failed = 1;
+	if (place > 0x7fff || at > H2_HELD)
+		return 1;
+	data += place;
+	if (n == 8) {
+		if (data + 8 > end)
+			return 1;
+		if (*(__u64 *)data != *(__u64 *)(c->room + at))
+			return 1;
+	} else {
+		if (data + 1 > end)
+			return 1;
+		if (*data != c->room[at])
+			return 1;
+	}
+	h2_copied(c, n);
+	return 0;
+}
+
+/* Whether the message's first length bytes are those of room, from at on. */
+L7_GLOBAL int h2_is_same(struct sk_msg_md *msg, struct h2_connection *c, __u32 at, __u32 length)
+{
+	struct h2_copying copying = { .msg = msg, .c = c };
+
+	if (!c)
+		return 0;
+	if (!length)
+		return 1;
+	if (bpf_msg_pull_data(msg, 0, length, 0))
+		return 0;
+	h2_begin_copy(c, 0, at, length);
+	bpf_loop(H2_HELD, h2_compare_step, &copying, 0);
+	return !c->copy_failed && !c->copy_left;
+}
+
+#endif
