@@ -8,18 +8,28 @@ with L7Site(cgroup, netns, bpffs, tmp_path) as site:
 
 from __future__ import annotations
 
+import os
 import select
+import signal
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+import msgspec
+
+import ebpfmesh.errors
 from ebpfmesh.mesh import Mesh
 from ebpfmesh.policy.model import Backend, Config, Service
 from ebpfmesh.testing import NetNs, PrivateCgroup
 
+HERE = Path(__file__).parent
+SOURCES = Path(ebpfmesh.errors.__file__).parents[1]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(SOURCES)}
 ADDRESS = ("10.96.0.10", 80)  # no route leads there: who connects to it reaches a backend or nothing
 
 
@@ -93,6 +103,49 @@ class Http1Server:
                     connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
 
 
+class Agent:
+    """A process that holds a mesh with policies."""
+
+    def __init__(self, words: list[str]) -> None:
+        self.process = subprocess.Popen(
+            words,
+            env=ENVIRONMENT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def line(self, timeout: float = 30) -> str:
+        """The next line; AssertionError if it ends instead."""
+        assert self.process.stdout is not None
+        assert select.select([self.process.stdout], [], [], timeout)[0], "the agent says nothing"
+        if not (line := self.process.stdout.readline()):
+            assert self.process.stderr is not None
+            raise AssertionError(f"the agent ended with {self.process.wait()}: {self.process.stderr.read()}")
+        return line.strip()
+
+    def tell(self, command: str) -> str:
+        """Have it do something, and return what it says."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{command}\n")
+        self.process.stdin.flush()
+        return self.line()
+
+    def kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait(20)
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
+            if stream is not None:
+                with suppress(BrokenPipeError):
+                    stream.close()
+
+
 class L7Site:
     """Everything that an L7 test needs; ended and removed at its end, also when it failed."""
 
@@ -101,6 +154,8 @@ class L7Site:
         self.server = Http1Server(netns)
         self._meshes: list[Mesh] = []
         self._sockets: list[socket.socket] = []
+        self._agents: list[Agent] = []
+        self._directory = directory
 
     def __enter__(self) -> Self:
         return self
@@ -108,6 +163,8 @@ class L7Site:
     def __exit__(self, *_: object) -> None:
         for one in self._sockets:
             one.close()
+        for agent in self._agents:
+            agent.close()
         for mesh in self._meshes:
             mesh.close()
         self.server.close()
@@ -131,6 +188,34 @@ class L7Site:
     def start(self, *services: Service, **fields: Any) -> Mesh:
         """A running mesh."""
         return self.mesh(*services, **fields).start()
+
+    def write(self, config: Config) -> Path:
+        """``config`` as a file that an agent reads."""
+        file = self._directory / f"config-{len(list(self._directory.glob('config-*')))}.json"
+        file.write_bytes(msgspec.json.encode(config))
+        return file
+
+    def agent(self, *services: Service, write: int = -1, **fields: Any) -> Agent:
+        """A mesh in a process of its own, ready; see l7_agent.py."""
+        file = self.write(self.config(*services, **fields))
+        words = [HERE / "l7_agent.py", file, self.root, self.bpffs, write]
+        agent = Agent([sys.executable, *map(str, words)])
+        self._agents.append(agent)
+        assert agent.line() == "ready"
+        return agent
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """One `ebpfmesh` command, to its end."""
+        options = ["--run-root", str(self.root), "--bpffs", str(self.bpffs)]
+        return subprocess.run(
+            [sys.executable, "-m", "ebpfmesh", *words, *options],
+            env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=60,
+        )  # fmt: skip
+
+    def left(self) -> list[str]:
+        """What is in the run root and, apart from the kernel's own files, in the bpffs."""
+        pins = [path for path in self.bpffs.rglob("*") if "." not in path.name]
+        return sorted(str(path) for path in (*self.root.rglob("*"), *pins))
 
     def connect(
         self, address: tuple[str, int] = ADDRESS, *, cgroup: PrivateCgroup | None = None
