@@ -18,6 +18,7 @@ from ebpfmesh.observe import latency, wire
 from ebpfmesh.observe.decision import Kind, Reason
 from ebpfmesh.policy import render
 from ebpfmesh.testing import compile_bpf
+from ebpfmesh.tiers.l7.metric_rows import forget
 from ebpfmesh.tiers.connect.wire import BACKEND
 
 pytestmark = pytest.mark.kernel
@@ -315,3 +316,15 @@ def offsets(packed: Struct) -> list[int]:
             found += range(at, at + size, size // int(count))
         at += size
     return found
+
+
+def test_rows_of_numbers_that_are_given_up_are_deleted(programs: Measuring) -> None:
+    for service in range(3):
+        for backend in (10, 11):
+            for route in (0, 5, 6):
+                programs.count(service, backend, route, 200)
+    table = programs.maps["l7_metrics"]
+    assert forget(table) == 0
+    assert forget(table, services={1}) == 6
+    assert forget(table, backends={11}, routes={6}) == 8
+    assert set(rows(programs)) == {(service, 10, route, 2) for service in (0, 2) for route in (0, 5)}
