@@ -18,8 +18,8 @@ from ebpfmesh.observe import latency, wire
 from ebpfmesh.observe.decision import Kind, Reason
 from ebpfmesh.policy import render
 from ebpfmesh.testing import compile_bpf
-from ebpfmesh.tiers.l7.metric_rows import forget
 from ebpfmesh.tiers.connect.wire import BACKEND
+from ebpfmesh.tiers.l7.metric_rows import forget
 
 pytestmark = pytest.mark.kernel
 
