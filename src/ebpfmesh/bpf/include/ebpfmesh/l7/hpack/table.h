@@ -94,9 +94,9 @@ struct hpack_block {
 	__u32 at;     /* after an error: where */
 	__u32 list;   /* size of the header list so far, by RFC 9113 section 6.5.2 */
 	__u32 fields; /* how many so far */
-	__u32 effects; /* enum hpack_effect: what it did with the table so far */
-	__u32 reserved;
 	__u8 bytes[HPACK_BLOCK + L7_SLACK];
+	__u32 effects; /* enum hpack_effect: what it did with the dynamic table so far */
+	__u32 reserved;
 };
 
 L7_INLINE void hpack_begin(struct hpack_table *table)
