@@ -166,6 +166,8 @@ def test_each_problem_of_the_workloads_has_its_path() -> None:
         Workload("f", "/mesh/f", "spiffe://e"),
         Workload("g", "/mesh/g", labels={"": "x", "team": "\n", "x" * 64: ""}),
         Workload("h", "/mesh"),
+        Workload("i", "/mesh" + "/a" * 14),
+        Workload("j", "/mesh" + "/a" * 15),
     ) == [
         "$.workloads[1].name: the name 'a' is that of $.workloads[0] already (names are unique in a mesh)",
         "$.workloads[2].cgroup: '/sys/fs/cgroup/mesh/a/' is the cgroup of $.workloads[0] already "
@@ -178,6 +180,7 @@ def test_each_problem_of_the_workloads_has_its_path() -> None:
         "$.workloads[6].labels.: '' is no name of a label (at most 63 bytes of printable text)",
         "$.workloads[6].labels.team: '\\n' is no value of a label (at most 63 bytes of printable text)",
         f"$.workloads[6].labels.{'x' * 64}: '{'x' * 64}' is no name of a label (at most 63 bytes of printable text)",
+        f"$.workloads[9].cgroup: '/mesh{'/a' * 15}' is 16 levels below the mount, and 15 are looked at (name one above it)",
     ]
 
 

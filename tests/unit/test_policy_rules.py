@@ -153,6 +153,7 @@ def test_a_sound_policy_has_no_problems() -> None:
         ({"sources": [Source(labels={})]}, ".from[0].labels: it is empty, and every workload would have it"),
         ({"sources": [Source(labels={"team": "x"})]}, ".from[0].labels: no workload has team = 'x'"),
         ({"sources": ["/other"]}, ".from[0].cgroup: '/other' is outside of the mesh's cgroup '/mesh'"),
+        ({"sources": ["/mesh" + "/a" * 15]}, f".from[0].cgroup: '/mesh{'/a' * 15}' is 16 levels below the mount, and 15"),
         ({"sources": ["/mesh/../x"]}, ".from[0].cgroup: '/mesh/../x' is no absolute path"),
         ({"sources": ["10.0.0.1/8"]}, ".from[0].address: '10.0.0.1/8' has bits set behind its prefix"),
         ({"sources": ["::/129"]}, ".from[0].address: '::/129' is no range of addresses"),

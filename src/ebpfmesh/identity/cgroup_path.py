@@ -25,6 +25,11 @@ def problem(path: str) -> str | None:
     return None
 
 
+def depth(path: str) -> int:
+    """Its levels: 1 for "/mesh", 0 for the root."""
+    return len(upwards(path)) - 1
+
+
 def within(path: str, ancestor: str) -> bool:
     """Whether ``path`` is ``ancestor`` or below it."""
     path, ancestor = normal(path), normal(ancestor)

@@ -5,17 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from ebpfmesh.errors import ConfigError
+from ebpfmesh.errors import CapacityError, ConfigError, EbpfMeshError
 from ebpfmesh.identity import cgroup_path, spiffe
 from ebpfmesh.identity.workload import Workload
 
 LONGEST_LABEL = 63
+DEEPEST = 15
+"""Levels of a cgroup that is told apart from those around it."""
 
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _NUMBERS = re.compile(r"[0-9.]+")
 
 
-def problems(workloads: Sequence[Workload], cgroup: str) -> Iterator[ConfigError]:
+def problems(workloads: Sequence[Workload], cgroup: str) -> Iterator[EbpfMeshError]:
     """Everything that is wrong with ``workloads``, whose mesh has the clients below ``cgroup``; types are right already."""
     names: dict[str, int] = {}
     cgroups: dict[str, int] = {}
@@ -41,6 +43,17 @@ def label_problems(labels: dict[str, str], where: str) -> Iterator[ConfigError]:
                 )
 
 
+def depth_problem(path: str, where: str) -> CapacityError | None:
+    """The error for a cgroup that the kernel's programs do not look at, however deep the process is."""
+    if (levels := cgroup_path.depth(path)) <= DEEPEST:
+        return None
+    return CapacityError(
+        f"{path!r} is {levels} levels below the mount, and {DEEPEST} are looked at",
+        where=where,
+        remedy="name one above it",
+    )
+
+
 def _name(workload: Workload, where: str, names: dict[str, int], position: int) -> Iterator[ConfigError]:
     name = workload.name
     if not _NAME.fullmatch(name) or _NUMBERS.fullmatch(name):
@@ -59,11 +72,13 @@ def _name(workload: Workload, where: str, names: dict[str, int], position: int) 
 
 def _cgroup(
     workload: Workload, where: str, mesh: str, cgroups: dict[str, int], position: int
-) -> Iterator[ConfigError]:
+) -> Iterator[EbpfMeshError]:
     where = f"{where}.cgroup"
     if what := cgroup_path.problem(workload.cgroup):
         yield ConfigError(what, where=where, remedy='write it below the cgroup v2 mount: "/mesh/checkout"')
         return
+    if too_deep := depth_problem(workload.cgroup, where):
+        yield too_deep
     if cgroup_path.problem(mesh) is None and not cgroup_path.within(workload.cgroup, mesh):
         yield ConfigError(
             f"{workload.cgroup!r} is outside of the mesh's cgroup {mesh!r}, whose processes are its clients",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ebpfmesh.errors import ConfigError
+from ebpfmesh.errors import ConfigError, EbpfMeshError
 from ebpfmesh.identity import cgroup_path, spiffe
-from ebpfmesh.identity.check import label_problems
+from ebpfmesh.identity.check import depth_problem, label_problems
 from ebpfmesh.policy import address_range
 from ebpfmesh.policy.known import Known
 from ebpfmesh.policy.nearest import nearest
@@ -17,7 +17,7 @@ _FORMS = "name a workload, spiffe, labels, cgroup or address"
 
 def source_problems(
     sources: Sequence[Source] | None, where: str, known: Known, *, l7: bool
-) -> Iterator[ConfigError]:
+) -> Iterator[EbpfMeshError]:
     """The problems of a ``from``; ``l7``: the client's address is known where the rule is looked at."""
     if sources is None:
         return
@@ -59,7 +59,7 @@ def _workload(source: Source, where: str, known: Known) -> Iterator[ConfigError]
         )
 
 
-def _cgroup(source: Source, where: str, known: Known) -> Iterator[ConfigError]:
+def _cgroup(source: Source, where: str, known: Known) -> Iterator[EbpfMeshError]:
     if source.cgroup is None:
         return
     where = f"{where}.cgroup"
@@ -71,6 +71,8 @@ def _cgroup(source: Source, where: str, known: Known) -> Iterator[ConfigError]:
             where=where,
             remedy="name a cgroup below it",
         )
+    elif too_deep := depth_problem(source.cgroup, where):
+        yield too_deep
 
 
 def _address(source: Source, where: str, *, l7: bool) -> Iterator[ConfigError]:
