@@ -87,7 +87,7 @@ sources = st.one_of(
     ),
 )
 
-_segments = st.sampled_from(["a", "b", "c", "admin", "users", "7", "%61", "x%20y", "*"])
+_segments = st.sampled_from(["a", "b", "*", "*", "admin", "%61", "x%20y"])
 patterns = st.one_of(
     st.sampled_from(
         [
@@ -99,9 +99,9 @@ patterns = st.one_of(
             "/*",
             "/*/",
             "/*/b",
-            "/a/*/c",
+            "/a/*/b",
             "/admin/**",
-            "/users/*/orders",
+            "/a/*",
             "/*/**",
             "/*/*/**",
         ]
@@ -111,8 +111,11 @@ patterns = st.one_of(
         st.lists(_segments, min_size=1, max_size=5),
         st.sampled_from(["", "", "/", "/**"]),
     ),
-    st.integers(14, 16).map(lambda count: "/a" * count),
-    st.integers(14, 16).map(lambda count: "/a" * (count - 1) + "/*/**"),
+    st.builds(
+        lambda count, end: "/a" * count + end,
+        st.integers(13, 14),
+        st.sampled_from(["", "/", "/**", "/*/a", "/*/**", "/*/", "/b/**"]),
+    ),
 )
 methods = st.sampled_from(
     [
@@ -280,45 +283,55 @@ clients = st.builds(
 )
 
 _sent = st.sampled_from(
+    ["", "a", "b", "a", "b", "c", "admin", "Admin", "adminx", "x y", "%61", ".", "..", "%2e%2e", "a;b"]
+)
+_odd_paths = st.sampled_from(
     [
-        "",
-        "a",
-        "b",
-        "c",
-        "admin",
-        "Admin",
-        "adminx",
-        "users",
-        "7",
-        "orders",
-        "%61",
-        "x y",
-        "x%20y",
-        ".",
-        "..",
-        "%2e%2e",
-        "a;b",
-        "pkg.A",
-        "B",
-        "Get",
-        "Put",
+        None,
+        b"*",
+        b"/%",
+        b"/a%2Fb",
+        b"/a\\b",
+        b"/..",
+        b"/%00",
+        b"",
+        b"a",
+        b"/" + b"a" * 2047,
+        b"/" + b"a" * 2048,
     ]
 )
-paths = st.one_of(
-    st.none(),
-    st.just(b"*"),
+_any_paths = st.one_of(
     st.lists(_sent, max_size=6).map(lambda segments: ("/" + "/".join(segments)).encode()),
     st.builds(
-        lambda service, method: f"/{service}/{method}".encode(),
-        st.sampled_from(["pkg.A", "B", "C"]),
-        st.sampled_from(["Get", "Put", "x"]),
-    ),
-    st.integers(13, 18).map(lambda count: b"/a" * count),
-    st.integers(13, 18).map(lambda count: b"/a" * count + b"/"),
-    st.sampled_from(
-        [b"/%", b"/a%2Fb", b"/a\\b", b"/..", b"/%00", b"", b"a", b"/" + b"a" * 2047, b"/" + b"a" * 2048]
+        lambda count, end: b"/a" * count + end, st.integers(12, 18), st.sampled_from([b"", b"/", b"/b"])
     ),
 )
+
+
+def _filled(patterns: list[str]) -> st.SearchStrategy[bytes]:
+    """Paths that a pattern means, or nearly."""
+    ends = st.sampled_from(["", "", "", "/", "/a", "/a/b", "//", "/.", "/..", "/../b"])
+    fill = st.lists(st.sampled_from(["a", "b", "c", "admin", ""]), min_size=16, max_size=16)
+
+    def path(pattern: str, filling: list[str], end: str, changed: int) -> bytes:
+        segments = pattern.removesuffix("/**").split("/")
+        if changed < len(segments) and changed:
+            segments[changed] = filling[15]
+        found = "/".join(filling[at % 15] if one == "*" else one for at, one in enumerate(segments)) + end
+        return (found or "/").encode()
+
+    return st.builds(path, st.sampled_from(patterns), fill, ends, st.one_of(st.just(0), st.integers(0, 16)))
+
+
+def paths_for(service: Service) -> st.SearchStrategy[bytes | None]:
+    """Paths that the service's rules are about, and some others."""
+    every = [*service.rules, *service.limits, *service.faults, *service.routes]
+    patterns = [path for one in every for path in one.paths or ()]
+    patterns += [call.path for one in every for call in one.grpc or ()]
+    usual = [_filled(patterns)] * 5 if patterns else [_any_paths]
+    return st.one_of(*usual, _any_paths, _any_paths, _odd_paths)
+
+
 sent_hosts = st.sampled_from(
     [
         None,
@@ -348,7 +361,7 @@ _uncertain = st.lists(st.sampled_from(HEADERS), max_size=2)
 
 
 @st.composite
-def requests(draw: st.DrawFn) -> Request:
+def requests(draw: st.DrawFn, service: Service) -> Request:
     """A request as a parser may tell it; a few have fields that came twice, or were cut."""
     truncated = draw(st.one_of(st.just([]), st.just([]), _uncertain))
     method = draw(methods)
@@ -358,7 +371,7 @@ def requests(draw: st.DrawFn) -> Request:
         method, truncated = "A" * 300, [*truncated, METHOD]
     return Request(
         method.encode(),
-        draw(paths),
+        draw(paths_for(service)),
         draw(sent_hosts),
         draw(sent_headers),
         frozenset(draw(st.one_of(st.just([]), st.just([]), _uncertain))),

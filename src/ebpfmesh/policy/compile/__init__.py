@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ebpfmesh.errors import EbpfMeshError
-from ebpfmesh.policy.compile.draft import draft
+from ebpfmesh.policy.compile.draft import work_out
 from ebpfmesh.policy.compile.placing import Compiled, Numbers, Placing
 from ebpfmesh.policy.compile.source import cgroups
 from ebpfmesh.policy.siphash import Key
@@ -36,13 +36,13 @@ def compile_service(
     errors begin with. CapacityError names the rules that the tables cannot hold, ConfigError what no table can say.
     """
     where = where or f'$.services["{service.name}"]'
-    return Placing(service, config, draft(service, config, where), numbers, key, where).placed(identities)
+    return Placing(service, config, work_out(service, config, where), numbers, key, where).placed(identities)
 
 
 def problems(service: Service, config: Config, where: str = "") -> list[EbpfMeshError]:
     """Why the tables could not hold a service, however much room they had: the first reason, or nothing."""
     try:
-        draft(service, config, where or f'$.services["{service.name}"]')
+        work_out(service, config, where or f'$.services["{service.name}"]')
     except EbpfMeshError as error:
         return [error]
     return []

@@ -57,7 +57,7 @@ class ServiceDraft:
         return any(entry.patterns is not None for entry in self.entries)
 
 
-def draft(service: Service, config: Config, where: str) -> ServiceDraft:
+def work_out(service: Service, config: Config, where: str) -> ServiceDraft:
     """Work out the policies of a service. CapacityError and ConfigError, with paths that begin with ``where``."""
     fields = None if service.l7 is None else Fields(service.l7)
     every = entries(service, fields, where)
