@@ -46,16 +46,15 @@ struct kernfs_node {
 	__u64 id; /* of a cgroup: the inode of its directory */
 } CORE;
 
-struct cgroup;
-
-struct cgroup_subsys_state {
-	struct cgroup_subsys_state *parent;
-	struct cgroup *cgroup;
+struct cgroup {
+	int level; /* 0 is the root */
+	struct kernfs_node *kn;
+	struct cgroup *ancestors[]; /* by level, itself included */
 } CORE;
 
-struct cgroup {
-	struct cgroup_subsys_state self;
-	struct kernfs_node *kn;
+struct cgroup___before_6_1 {
+	int level;
+	__u64 ancestor_ids[];
 } CORE;
 
 struct sock_cgroup_data {
@@ -85,8 +84,8 @@ struct sk_psock {
 
 /* bpf_skc_to_tcp_sock() and bpf_skc_to_tcp6_sock() return these; a struct sock is at their start. */
 struct tcp_sock {
-	__u32 write_seq;      /* of the next byte that is queued */
-	__u32 snd_nxt;	      /* … that is sent */
+	__u32 write_seq;     /* of the next byte that is queued */
+	__u32 snd_nxt;	     /* … that is sent */
 	__u32 notsent_lowat; /* TCP_NOTSENT_LOWAT; 0: the namespace's */
 } CORE;
 struct tcp6_sock;

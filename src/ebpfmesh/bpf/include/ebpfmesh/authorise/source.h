@@ -11,12 +11,12 @@ L7_INLINE __u32 l7_workload(const struct l7_connection *connection, __u32 identi
 {
 	struct l7_workload_key key = { .identities = identities };
 
-	for (int i = 0; i < L7_CGROUPS; i++) {
+	for (int level = L7_CGROUPS - 1; level >= 0; level--) {
 		const __u32 *workload;
 
-		key.cgroup = connection->cgroups[i];
+		key.cgroup = connection->cgroups[level];
 		if (!key.cgroup)
-			break;
+			continue;
 		workload = bpf_map_lookup_elem(&l7_workloads, &key);
 		if (workload)
 			return *workload;

@@ -29,7 +29,7 @@ L7_INLINE __u32 l7_workload_here(__u32 identities)
 	if (!identities)
 		return 0;
 #pragma unroll
-	for (int level = 0; level < 2 * L7_CGROUPS; level++) {
+	for (int level = 0; level < L7_CGROUPS; level++) {
 		struct l7_workload_key key = { .cgroup = bpf_get_current_ancestor_cgroup_id(level),
 					       .identities = identities };
 

@@ -33,7 +33,7 @@ struct l7_mark {
 	__u64 task;	/* whose send was judged last: thread group and thread */
 };
 
-#define L7_CGROUPS 8	/* of a socket, from its own upwards, that are looked for among the workloads */
+#define L7_CGROUPS 16	/* levels of cgroups, from the root's down, in which workloads are looked for */
 #define L7_IN_FLIGHT 64 /* requests of one connection whose responses are still to come; a power of two */
 
 enum l7_connection_flag {
@@ -59,7 +59,7 @@ struct l7_in_flight {
 /* By the socket's cookie. Made at connect(), removed when the socket closes. */
 struct l7_connection {
 	__u64 cookie;
-	__u64 cgroups[L7_CGROUPS];
+	__u64 cgroups[L7_CGROUPS]; /* the client's, by level; 0 below its own */
 	__u32 service;
 	__u32 backend; /* id */
 	__u32 counter; /* of the backend: element of the connect tier's backend_stats */

@@ -17,18 +17,28 @@
 /* What an element begins as; nobody writes it. */
 L7_TABLE(l7_blank, 1, struct l7_connection);
 
-/* The cgroups of a socket, from its own upwards: their ids, as the inode of their directory. */
+/* The cgroups that a socket is in, by level from the root's down, so that a process that goes deeper changes nothing above: their
+ * ids, which are the inodes of their directories. Before 6.1 (commit 7f203bc89eb6) the kernel kept ids where it now has pointers. */
 L7_INLINE void l7_read_cgroups(struct sock *sk, struct l7_connection *connection)
 {
-	struct cgroup *cgroup = sk->sk_cgrp_data.cgroup;
-	struct cgroup_subsys_state *parent;
+	struct cgroup *cgroup = sk->sk_cgrp_data.cgroup, *ancestor;
+	__u64 deepest = BPF_CORE_READ(cgroup, level), *ids = 0;
+	struct cgroup **ancestors = 0;
 
-	/* reading from NULL gives NULL, and the id 0 */
+	if (bpf_core_field_exists(cgroup->ancestors))
+		ancestors = (void *)cgroup + bpf_core_field_offset(cgroup->ancestors);
+	else
+		ids = (void *)cgroup + bpf_core_field_offset(((struct cgroup___before_6_1 *)cgroup)->ancestor_ids);
 #pragma unroll
-	for (int i = 0; i < L7_CGROUPS; i++) {
-		connection->cgroups[i] = BPF_CORE_READ(cgroup, kn, id);
-		parent = BPF_CORE_READ(cgroup, self.parent);
-		cgroup = BPF_CORE_READ(parent, cgroup);
+	for (__u64 level = 0; level < L7_CGROUPS; level++) {
+		__u64 id = 0;
+
+		if (level <= deepest && ancestors &&
+		    !bpf_probe_read_kernel(&ancestor, sizeof ancestor, ancestors + level))
+			id = BPF_CORE_READ(ancestor, kn, id);
+		else if (level <= deepest && ids)
+			bpf_probe_read_kernel(&id, sizeof id, ids + level);
+		connection->cgroups[level] = id;
 	}
 }
 
