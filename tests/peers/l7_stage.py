@@ -124,7 +124,7 @@ class Stage:
 
     @contextmanager
     def counts(self, service: str, expected: Mapping[str, int]) -> Iterator[dict[str, int]]:
-        """The block adds exactly ``expected`` to the counters that it names and to those of trouble, which it need not name.
+        """The block adds ``expected`` to the counters that it names, and nothing to those of trouble that it does not.
 
         What it added is in the dictionary afterwards. Connections close in their own time: that is waited for.
         """
