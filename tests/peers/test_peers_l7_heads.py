@@ -26,7 +26,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 
 
 @pytest.fixture(scope="module")
-def web(stage: Stage) -> Server:
+def behind(stage: Stage) -> Server:
     """Behind two services: "reply" replies where it can, "drop" fails the send()."""
     running: Server = stage.enter(server())
     policies = {
@@ -37,6 +37,13 @@ def web(stage: Stage) -> Server:
         *(stage.service(name, running.port, rules=RULES, http=http) for name, http in policies.items())
     )
     return running
+
+
+@pytest.fixture
+def web(behind: Server) -> Server:
+    """The server behind them, which has forgotten the tests before."""
+    behind.accepted.clear()
+    return behind
 
 
 def test_a_permitted_head_split_at_every_byte_is_one_request(stage: Stage, web: Server) -> None:
