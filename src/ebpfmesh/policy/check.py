@@ -15,11 +15,11 @@ from ebpfmesh.errors import CapacityError, ConfigError, EbpfMeshError
 from ebpfmesh.identity import check as identity_check
 from ebpfmesh.policy import capacity, reply_check
 from ebpfmesh.policy.address import Endpoint
+from ebpfmesh.policy.allowance_check import allowance_problems
 from ebpfmesh.policy.index import Index, Scope
 from ebpfmesh.policy.invalid import invalid
 from ebpfmesh.policy.known import NOTHING, Known
 from ebpfmesh.policy.model import Capacity, Config, Service
-from ebpfmesh.policy.policy_check import allowance_problems
 from ebpfmesh.policy.service_check import check_alone
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")

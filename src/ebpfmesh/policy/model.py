@@ -35,6 +35,7 @@ _Count = Annotated[int, msgspec.Meta(ge=1, le=1 << 24)]
 
 
 _NONE = ((), (), (), ())
+_HTTP = Http()
 
 _HASH_KEYS = {key.name.lower().replace("_", "-"): key for key in HashKey}
 
@@ -123,6 +124,16 @@ class Service(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
             force_setattr(self, "balance", Balance(self.balance))
         if (self.rules, self.limits, self.faults, self.routes) != _NONE:  # most of 10,000 services have none
             settle(self, rules=None, limits=None, faults=None, routes=None)
+
+    @property
+    def has_policy(self) -> bool:
+        """Whether it has more than addresses and backends: ``l7``, http settings, rules …; most of 10,000 have not."""
+        return (
+            self.l7 is not None
+            or (self.rules, self.limits, self.faults, self.routes) != _NONE
+            or self.open_sockets != "leave"
+            or self.http != _HTTP
+        )
 
     @property
     def endpoints(self) -> list[Endpoint]:

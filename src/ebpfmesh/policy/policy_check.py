@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 from ebpfmesh.errors import ConfigError, EbpfMeshError
 from ebpfmesh.policy import address, compile, render
+from ebpfmesh.policy.allowance_check import allowance_problems
 from ebpfmesh.policy.fault import Fault
 from ebpfmesh.policy.header_check import name_problem
 from ebpfmesh.policy.http import Http
 from ebpfmesh.policy.known import Known
 from ebpfmesh.policy.limit import HEADER, Limit
-from ebpfmesh.policy.log import Log
 from ebpfmesh.policy.match_check import match_problems
 from ebpfmesh.policy.model import Service
 from ebpfmesh.policy.nearest import nearest
@@ -20,23 +20,9 @@ from ebpfmesh.policy.rule import Rule
 from ebpfmesh.policy.source_check import source_problems
 
 KINDS = ("rules", "limits", "faults", "routes")
-MOST_BURST = 1_000_000
 _KEYS = ("service", "client-address", "identity")
 _HTTP = Http()
 _FOR_L7 = 'give the service l7 = "http1", "http2" or "grpc"'
-
-
-def has_policy(service: Service) -> bool:
-    """Whether a service has anything that this looks at; most of 10,000 have not."""
-    return (
-        service.l7 is not None
-        or service.rules != ()
-        or service.limits != ()
-        or service.faults != ()
-        or service.routes != ()
-        or service.open_sockets != "leave"
-        or service.http != _HTTP
-    )
 
 
 def policy_problems(service: Service, where: str, known: Known) -> list[EbpfMeshError]:
@@ -141,23 +127,6 @@ def _ports(service: Service) -> set[int] | None:
         return {address.parse(one).port for one in service.addresses}
     except ConfigError:
         return None  # said where the addresses are looked at
-
-
-def allowance_problems(one: Limit | Log, where: str) -> Iterator[ConfigError]:
-    """What is wrong with a rate and a burst."""
-    try:
-        _ = one.per
-    except ConfigError as error:
-        yield ConfigError(error.what, where=f"{where}.rate", remedy=error.remedy)
-    else:
-        if not 1 <= one.tokens <= MOST_BURST:
-            yield ConfigError(
-                f"{one.tokens} requests at once"
-                + (", the number in rate," if one.burst is None else "")
-                + " is no burst",
-                where=f"{where}.burst",
-                remedy=f"1 to {MOST_BURST}",
-            )
 
 
 def _limit(limit: Limit, where: str, known: Known) -> Iterator[EbpfMeshError]:

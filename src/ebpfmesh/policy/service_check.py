@@ -13,7 +13,6 @@ from ebpfmesh.policy.address import V4_MAPPED, Endpoint, parse
 from ebpfmesh.policy.invalid import CHOICES, invalid
 from ebpfmesh.policy.known import NOTHING, Known
 from ebpfmesh.policy.model import Balance, Service
-from ebpfmesh.policy.policy_check import has_policy, policy_problems
 
 MAX_BACKENDS = 65535
 
@@ -43,14 +42,20 @@ def check_alone(
         if True in draining:
             weights = [0 if out else weight for weight, out in zip(weights, draining, strict=True)]
         if {*map(type, draining)} <= {bool} and _sound(service, addresses, backends, weights):
-            if not has_policy(service):
+            if not service.has_policy:
                 return [], Parsed(addresses, backends)
             if (wrong := invalid(service, Service, where)) is None:
-                return policy_problems(service, where, known), Parsed(addresses, backends)
+                return _policy_problems(service, where, known), Parsed(addresses, backends)
             return [wrong], None
     except (EbpfMeshError, TypeError, AttributeError, ValueError):
         pass  # said below, with the path
     return _explain(service, where, known)
+
+
+def _policy_problems(service: Service, where: str, known: Known) -> list[EbpfMeshError]:
+    from ebpfmesh.policy.policy_check import policy_problems  # 60 ms, for the few services that have one
+
+    return policy_problems(service, where, known)
 
 
 def _sound(
@@ -107,7 +112,8 @@ def _explain(service: object, where: str, known: Known) -> tuple[list[EbpfMeshEr
     written = [backend.address for backend in service.backends]
     backends = _endpoints(written, f"{where}.backends", ".address", found)
     found += _backends(service, where)
-    found += policy_problems(service, where, known)
+    if service.has_policy:
+        found += _policy_problems(service, where, known)
     if addresses is None or backends is None:
         return found, None
     for number, endpoint in enumerate(backends):
