@@ -142,7 +142,8 @@ class Mesh:
             put, gone = _put_and_gone(plan, config)
             if not plan.empty:
                 self._check_change(config, plan, put)
-                same = (self.config.workloads, self.config.replies) == (config.workloads, config.replies)
+                before = self.config
+                same = (before.workloads, before.replies) == (config.workloads, config.replies)
                 tiers.apply(config, put, gone, put if same else config.services)
                 self._remember(config, put, gone)
         return plan
@@ -207,7 +208,7 @@ class Mesh:
             tiers = self._running()
             connect, l7 = tiers.connect, tiers.l7
             found = status.of(connect.tables, connect.installed, connect.memory())
-            return l7_status.joined(found, l7.status() if l7 is not None else None)
+            return l7_status.joined(found, l7.status() if l7 is not None else None, tiers.draining())
 
     @property
     def connect(self) -> ConnectTier:
@@ -323,7 +324,7 @@ def _put_and_gone(plan: Plan, config: Config) -> tuple[list[Service], list[str]]
 
 def _refuse_restart(plan: Plan) -> None:
     for change in plan.changes:
-        if isinstance(change, SettingChanged) and change.field != "memory_budget":
+        if isinstance(change, SettingChanged) and change.field not in ("memory_budget", "log"):
             raise ConfigError(
                 "it cannot change while the mesh runs",
                 where=f"$.{change.field}",

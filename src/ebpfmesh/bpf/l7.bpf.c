@@ -16,6 +16,9 @@
 #include "ebpfmesh/enrol/guard.h"
 #include "ebpfmesh/enrol/listing.h"
 #include "ebpfmesh/enrol/step.h"
+/* for their maps, which the tier's only writer fills whatever protocols there are */
+#include "ebpfmesh/limit/limit.h"
+#include "ebpfmesh/reply/reply.h"
 
 SEC("cgroup/connect4") int authorise_connect4(struct bpf_sock_addr *ctx)
 {
@@ -92,7 +95,11 @@ SEC("cgroup_skb/egress") int guard(struct __sk_buff *skb)
 	if (l7_all_judged(socket, mark) || l7_is_judged(skb, mark))
 		return L7_GUARD_PASSES;
 	l7_stat(mark->service, L7_STAT_UNJUDGED_PACKETS, 1);
-	return l7_fails_open(mark->service, L7_UNJUDGED_PASSES) ? L7_GUARD_PASSES : L7_GUARD_DROPS;
+	if (l7_fails_open(mark->service, L7_UNJUDGED_PASSES))
+		return L7_GUARD_PASSES;
+	if (mark->state == L7_ENROLLED)
+		l7_falls_out(mark); /* or it would send the same again until it gives up: the agent destroys it */
+	return L7_GUARD_DROPS;
 }
 
 SEC("sk_msg") int sent(struct sk_msg_md *msg)

@@ -9,15 +9,20 @@ from ebpfmesh.cli.mesh_name import add_name, mesh_name
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """NAME, --stop, --timeout and --json."""
+    """NAME, --stop, --timeout, --force and --json."""
     add_name(parser)
     parser.add_argument("--stop", action="store_true", help="stop the agent first, if one runs")
     parser.add_argument(
         "--timeout",
         type=float,
-        default=10.0,
+        default=45.0,
         metavar="SECONDS",
-        help="how long --stop waits for the agent's end (10)",
+        help="how long --stop waits for the agent's end (45)",
+    )
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="reset the connections that are still open and would need some pins until they close",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
@@ -38,12 +43,19 @@ def remove(name: str, arguments: argparse.Namespace) -> int:
     Errors: HeldError while an agent lives.
     """
     from ebpfmesh.cli.output import plural, print_json
-    from ebpfmesh.ownership import cleanup
+    from ebpfmesh.ownership import PinDirectory, cleanup
 
-    removed = cleanup(name, arguments.run_root, arguments.bpffs)
+    def first(pins: PinDirectory) -> int:
+        if "l7_sockets" not in pins.maps() and not pins.draining():
+            return 0
+        from ebpfmesh.tiers.l7 import draining
+
+        return draining.end(pins, force=getattr(arguments, "force", False))
+
+    removed = cleanup(name, arguments.run_root, arguments.bpffs, first=first)
     if getattr(arguments, "json", False):
         print_json(removed)
-        return 1 if removed.left else 0
+        return 1 if removed.left or removed.draining else 0
     if not removed.found:
         print(f"nothing of {name} is here")
     else:
@@ -52,4 +64,8 @@ def remove(name: str, arguments: argparse.Namespace) -> int:
         )
     for left in removed.left:
         print(f"left alone, not ours: {left}", file=sys.stderr)
-    return 1 if removed.left else 0
+    if removed.draining:
+        from ebpfmesh.tiers.l7 import draining
+
+        print(draining.notice(name, removed.draining), file=sys.stderr)
+    return 1 if removed.left or removed.draining else 0

@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING
 from ebpfmesh.cli.mesh_name import add_name, mesh_name
 
 if TYPE_CHECKING:
+    from ebpfmesh.ownership import PinDirectory, RunDirectory
     from ebpfmesh.tiers.connect.status import Status
+    from ebpfmesh.tiers.l7.status import L7Status, MeshStatus
+
+_SHOWN = ("connections", "open", "requests", "allowed", "denied", "limited")  # in columns of their own
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,12 +26,12 @@ def run(arguments: argparse.Namespace) -> int:
     from ebpfmesh.cli.agent import agent_state
     from ebpfmesh.cli.output import print_json
     from ebpfmesh.cli.pinned import pins_of
-    from ebpfmesh.tiers.connect import status
+    from ebpfmesh.ownership import RunDirectory
 
     name = mesh_name(arguments)
     agent = agent_state(name, arguments.run_root)
     pins = pins_of(name, arguments)
-    found = status.read(pins)
+    found = _read(pins, RunDirectory(name, arguments.run_root))
     links = sorted(pins.links())
     pins.close()
     if arguments.json:
@@ -38,7 +42,24 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _text(status: Status, links: list[str], cgroup: str | None) -> str:
+def _read(pins: PinDirectory, directory: RunDirectory) -> MeshStatus:
+    from ebpfmesh.tiers.connect import status
+    from ebpfmesh.tiers.l7 import status as l7_status
+
+    connect = status.read(pins)
+    l7, draining = None, 0
+    if "l7_settings" in pins.maps():
+        from ebpfmesh.tiers.l7 import behaviour
+
+        l7 = l7_status.read(pins, status.numbers(pins), behaviour.remembered(directory.behaviour_file))
+    if pins.draining():
+        from ebpfmesh.tiers.l7 import draining as drains
+
+        draining = drains.count(pins)
+    return l7_status.joined(connect, l7, draining)
+
+
+def _text(status: MeshStatus, links: list[str], cgroup: str | None) -> str:
     from ebpfmesh.cli.output import plural, size, table
 
     where = f" to {cgroup}" if cgroup else ""
@@ -64,7 +85,35 @@ def _text(status: Status, links: list[str], cgroup: str | None) -> str:
     ]  # fmt: skip
     lines.append(table(header, rows) if rows else "no services")
     lines += _troubles(status)
+    if status.l7 is not None:
+        lines += _policies(status.l7)
+    if status.draining:
+        lines += [
+            "",
+            f"{plural(status.draining, 'connection')} of an earlier run pass as plain ones until they close",
+        ]
     return "\n".join(lines)
+
+
+def _policies(status: L7Status) -> list[str]:
+    from ebpfmesh.cli.output import plural, size, table
+
+    where = f"{plural(status.enrolled, 'connection')} enrolled; {size(status.memory)} of kernel memory"
+    lines = ["", f"policies: generation {status.generation}; {where}", ""]
+    header = ["SERVICE", "L7", "CONNECTIONS", "OPEN", "REQUESTS", "ALLOWED", "DENIED", "LIMITED"]
+    rows = [
+        [
+            one.name, one.protocol, one.connections, one.open, one.requests, one.allowed, one.denied, one.limited,
+        ]
+        for one in status.services
+    ]  # fmt: skip
+    lines.append(table(header, rows) if rows else "no policies")
+    for one in status.services:
+        if rest := {name: count for name, count in one.counters.items() if name not in _SHOWN}:
+            lines.append(f"{one.name}: {', '.join(f'{name} {count}' for name, count in rest.items())}")
+    for name, text in status.failing.items():
+        lines.append(f"on enrolled sockets this kernel fails {name}: {text}")
+    return lines
 
 
 def _troubles(status: Status) -> list[str]:

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import argparse
 
+from typing import TYPE_CHECKING
+
 from ebpfmesh.cli.mesh_name import add_name, mesh_name
 from ebpfmesh.errors import HeldError, HostError
+
+if TYPE_CHECKING:
+    from ebpfmesh.ownership import PinDirectory
 
 _LONGEST = 86400  # seconds; poll(2) waits for 24 days at most
 
@@ -16,9 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--timeout",
         type=_seconds,
-        default=10.0,
+        default=45.0,
         metavar="SECONDS",
-        help="how long to wait for the agent's end (10)",
+        help="how long to wait for the agent's end, which itself waits 30 s for connections under policy (45)",
     )
 
 
@@ -76,5 +81,18 @@ def _report_left(name: str, arguments: argparse.Namespace) -> None:
     from ebpfmesh.ownership.cleanup import pin_directories
 
     left = pin_directories(name, arguments.run_root, arguments.bpffs)
-    if left:
+    if left and (count := _draining(left[0])):
+        from ebpfmesh.tiers.l7 import draining
+
+        print(draining.notice(name, count))
+    elif left:
         print(f"its data path stays in place ({left[0].path}); `ebpfmesh cleanup {name}` removes it")
+
+
+def _draining(pins: PinDirectory) -> int:
+    """Connections that are still open and keep some pins; 0 where all of the data path was left on purpose."""
+    if pins.maps() or not pins.draining():
+        return 0
+    from ebpfmesh.tiers.l7 import draining
+
+    return draining.count(pins)

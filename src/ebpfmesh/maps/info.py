@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,6 +13,7 @@ from ebpfmesh.spec.enums import MapFlags, MapType
 
 if TYPE_CHECKING:
     from ebpfmesh.layout import Layout
+    from ebpfmesh.spec.btf_layout import LayoutReader
 
 # struct bpf_map_info up to map_extra, include/uapi/linux/bpf.h
 _INFO = struct.Struct("=IIIIII16sIIQQIIIIQ")
@@ -98,12 +99,18 @@ def map_layouts(info: MapInfo) -> tuple[Layout | None, Layout | None]:
     """The layouts of an open map's key and value, from the BTF that it was created with; None where it has none."""
     if not info.btf_id or not info.btf_value_type_id:
         return None, None
+    reader = types_of(_btf_data(info.btf_id))
+    key = reader.layout(info.btf_key_type_id) if info.btf_key_type_id else None
+    return key, reader.layout(info.btf_value_type_id)
+
+
+@lru_cache(maxsize=4)
+def types_of(data: bytes) -> LayoutReader:
+    """The types of BTF: read once for the maps of one object, which share it. Whoever opens many calls cache_clear()."""
     from ebpfmesh.spec.btf import Btf
     from ebpfmesh.spec.btf_layout import LayoutReader
 
-    reader = LayoutReader(Btf(_btf_data(info.btf_id), f"map {info.name}"))
-    key = reader.layout(info.btf_key_type_id) if info.btf_key_type_id else None
-    return key, reader.layout(info.btf_value_type_id)
+    return LayoutReader(Btf(data, "a map's BTF"))
 
 
 def _btf_data(btf_id: int) -> bytes:

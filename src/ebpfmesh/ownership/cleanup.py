@@ -4,6 +4,7 @@ not ours.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -22,6 +23,8 @@ class Removed(msgspec.Struct, kw_only=True):
     links: list[str] = []
     maps: list[str] = []
     left: list[str] = []
+    draining: int = 0
+    """Connections that are still open and need a few pins, which stay until they have closed."""
     found: bool = False
 
 
@@ -40,11 +43,18 @@ def pin_directories(
     return [directory for directory in directories if directory.exists()]
 
 
-def cleanup(name: str, run_root: str | Path = RUN_ROOT, bpffs: str | Path | None = None) -> Removed:
+def cleanup(
+    name: str,
+    run_root: str | Path = RUN_ROOT,
+    bpffs: str | Path | None = None,
+    *,
+    first: Callable[[PinDirectory], int] | None = None,
+) -> Removed:
     """Remove the pins (links first, then maps), the record and the directories that the dead agent ``name``
     left.
 
-    Works without a record too. What is not ours stays and is named in ``left``. Errors: HeldError with the
+    ``first`` is called with each pin directory, under the lock, to end what cannot just be removed; it returns how many
+    connections still need what it set aside. Works without a record too. What is not ours stays and is named in ``left``. Errors: HeldError with the
     pid while the agent lives; ConfigError of the name; CapabilityError, HostError.
     """
     run_directory = RunDirectory(name, run_root)
@@ -58,6 +68,8 @@ def cleanup(name: str, run_root: str | Path = RUN_ROOT, bpffs: str | Path | None
     done = False
     try:
         for pins in directories:
+            if first is not None:
+                removed.draining += first(pins)
             found = pins.remove()
             removed.links += [key.removeprefix("links/") for key in found.ours if key.startswith("links/")]
             removed.maps += [key.removeprefix("maps/") for key in found.ours if key.startswith("maps/")]

@@ -1,4 +1,6 @@
-"""The run directory of an agent, ``<run root>/<name>/``: the lock, the owner record, the configuration applied last."""
+"""The run directory of an agent, ``<run root>/<name>/``: the lock, the owner record, the configuration applied
+last, and what the behaviour probes found.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +27,7 @@ class RunDirectory:
         self.lock_file = self.path / "lock"
         self.owner_file = self.path / "owner.json"
         self.applied_file = self.path / "applied.json"
+        self.behaviour_file = self.path / "behaviour.json"
 
     def create(self) -> None:
         """Make the root and the directory, mode 0700, if they are absent.
@@ -54,8 +57,8 @@ class RunDirectory:
         )
 
     def remove_records(self) -> None:
-        """Remove the owner record and the applied configuration; the lock stays."""
-        for file in (self.owner_file, self.applied_file):
+        """Remove the owner record, the applied configuration and what was measured; the lock stays."""
+        for file in (self.owner_file, self.applied_file, self.behaviour_file):
             file.unlink(missing_ok=True)
 
     def remove(self) -> None:

@@ -24,6 +24,8 @@ class Tiers:
     def __init__(self, ownership: Ownership, connect: ConnectTier) -> None:
         self.ownership, self.connect = ownership, connect
         self.l7: L7Tier | None = None
+        self._drains = bool(ownership.pins.draining())
+        """Whether something of an earlier run is kept for connections that are still open."""
 
     @classmethod
     def start(cls, ownership: Ownership, config: Config) -> Tiers:
@@ -62,6 +64,10 @@ class Tiers:
         if self.l7 is not None:
             self.l7.keep()
         self.ownership.write_record(self.object_hashes)
+        if left := self.draining():
+            self.ownership.notices.append(
+                f"{left} connections of an earlier run are still open, and pass as plain ones"
+            )
 
     def apply(
         self, config: Config, put: list[Service], gone: list[str], judged: Iterable[Service]
@@ -118,6 +124,7 @@ class Tiers:
                 l7.revert(change)
             raise
         l7.drain(without)
+        l7.set_log(config)
         return applied
 
     def collect(self) -> bool:
@@ -125,7 +132,19 @@ class Tiers:
         freed = self.connect.collect()
         if self.l7 is not None:
             freed = self.l7.collect() or freed
+        if self._drains:
+            from ebpfmesh.tiers.l7 import draining
+
+            self._drains = draining.collect(self.ownership.pins) > 0
         return freed
+
+    def draining(self) -> int:
+        """Connections of an earlier run that are still open, and pass as plain ones."""
+        if not self._drains:
+            return 0
+        from ebpfmesh.tiers.l7 import draining
+
+        return draining.count(self.ownership.pins)
 
     def follow_workloads(self) -> bool:
         """Find the workloads' cgroups again, those that were made anew; whether some were."""

@@ -11,7 +11,7 @@ import msgspec
 from ebpfmesh.policy.address import Endpoint
 from ebpfmesh.tiers.connect.installed import Installed, InstalledBackend, InstalledService
 from ebpfmesh.tiers.connect.tables import ARRAYS, HASHES, Tables
-from ebpfmesh.tiers.connect.wire import ADDRESS_KEY, SERVICE_RECORD
+from ebpfmesh.tiers.connect.wire import ADDRESS_KEY, SERVICE_NAME, SERVICE_RECORD
 
 if TYPE_CHECKING:
     from ebpfmesh.ownership import PinDirectory
@@ -84,6 +84,21 @@ def read(pins: PinDirectory) -> Status:
         tables = Tables(maps)
         opened.callback(tables.close)
         return of(tables, Installed(tables, read_only=True), sum(one.memory() for one in maps.values()))
+
+
+def numbers(pins: PinDirectory) -> dict[str, int]:
+    """The numbers of the services pinned at ``pins``, by name, those that only have connections left among them."""
+    from ebpfmesh.maps import open_pinned
+
+    with open_pinned(pins.map_path("services")) as records:
+        keys, values = records.lookup_batch_raw()
+    name, record = SERVICE_NAME.size, SERVICE_RECORD.size
+    return {
+        keys[at * name : (at + 1) * name].rstrip(b"\0").decode(): SERVICE_RECORD.unpack_from(
+            values, at * record
+        )[1]
+        for at in range(len(keys) // name)
+    }
 
 
 def of(tables: Tables, installed: Installed, memory: int) -> Status:

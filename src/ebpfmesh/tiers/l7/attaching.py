@@ -43,8 +43,12 @@ PREFIX = "l7_"
 class Attaching:
     """The links of the tier, by program: a predecessor's, taken over where they are, and new ones."""
 
-    def __init__(self, ownership: Ownership, loaded: Loaded, *, same_object: bool) -> None:
-        self._ownership, self._loaded, self._same_object = ownership, loaded, same_object
+    def __init__(self, ownership: Ownership, loaded: Loaded) -> None:
+        self._ownership, self._loaded = ownership, loaded
+        previous = ownership.previous
+        self._same_object = previous is not None and all(
+            previous.objects.get(name) == one.spec.sha256 for name, one in loaded.objects.items()
+        )
         self._tags: dict[str, str | None] = {}
         self.links: dict[str, Link] = {}
         self._new: list[str] = []
@@ -81,7 +85,7 @@ class Attaching:
         CapabilityError; what has been done until then is undone by `take_back`.
         """
         self._tags = {name: one.detail.get("prog_tag") for name, one in self._ownership.pins.links().items()}
-        self._fill_slots()
+        self.fill_slots()
         for name, hook in AT_SOCKETS.items():
             self._put(name, hook, self._loaded.maps[SOCKETS])
         cgroup = self._ownership.cgroup.fd  # not the path: another cgroup may have its name by now
@@ -164,7 +168,7 @@ class Attaching:
         elif not (self._same_object and self._tags.get(PREFIX + name) == program.tag):
             self._update(link, program)
 
-    def _fill_slots(self) -> None:
+    def fill_slots(self) -> None:
         """Put the programs of each protocol into their slots, in the place of a predecessor's; a slot is one store."""
         from ebpfmesh.lowlevel import attach
 

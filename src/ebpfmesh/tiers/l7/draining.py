@@ -11,6 +11,7 @@ from collections import defaultdict
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
+from ebpfmesh.errors import EbpfMeshError
 from ebpfmesh.tiers.l7 import loading, sockets
 from ebpfmesh.tiers.l7.attaching import AT_SOCKETS, PREFIX, SOCKETS
 from ebpfmesh.tiers.l7.tables import Tables
@@ -55,6 +56,27 @@ def sets(pins: PinDirectory) -> dict[int, list[str]]:
     return dict(found)
 
 
+def count(pins: PinDirectory) -> int:
+    """How many sockets need what is kept."""
+    from ebpfmesh import maps
+
+    total = 0
+    for number, names in sets(pins).items():
+        if f"{number}-{SOCKETS}" in names:
+            with maps.open_pinned(pins.path / "draining" / f"{number}-{SOCKETS}") as held:
+                total += sockets.enrolled(held)
+    return total
+
+
+def end(pins: PinDirectory, *, force: bool = False) -> int:
+    """End what a dead agent left of the tier, and collect what drains; how many sockets still need some of it.
+
+    ``force``: see `collect`. Errors: CapabilityError.
+    """
+    retire(pins)
+    return collect(pins, force=force)
+
+
 def collect(pins: PinDirectory, *, force: bool = False) -> int:
     """Remove the sets whose last socket has closed; returns how many sockets the others still have.
 
@@ -81,8 +103,7 @@ def collect(pins: PinDirectory, *, force: bool = False) -> int:
 def retire(pins: PinDirectory) -> int:
     """End what a dead agent left of the tier: its policies, then its programs; how many sockets are still enrolled.
 
-    The sockets pass as plain ones from here on, and what they need is set aside. Errors: LayoutError (pinned by another
-    version), CapabilityError.
+    The sockets pass as plain ones from here on, and what they need is set aside. Errors: CapabilityError.
     """
     from ebpfmesh import maps
     from ebpfmesh.tiers.connect.tier import layout_hashes
@@ -99,15 +120,19 @@ def retire(pins: PinDirectory) -> int:
             pins.remove_pin(f"links/{name}")
     with ExitStack() as opened:
         those = {name: opened.enter_context(maps.open_pinned(pins.map_path(name))) for name in pinned}
-        for spec in loading.specs().values():
-            pins.check_layouts(layout_hashes(spec))
-        tables = Tables(those)
-        opened.callback(tables.close)
-        _drain_all(tables)
-        count = sockets.enrolled(those[SOCKETS])
-    if count:
+        try:
+            for spec in loading.specs().values():
+                pins.check_layouts(layout_hashes(spec))
+        except EbpfMeshError:
+            pass  # of another version: its open connections are judged by what is in force until they close
+        else:
+            tables = Tables(those)
+            opened.callback(tables.close)
+            _drain_all(tables)
+        left = sockets.enrolled(those[SOCKETS])
+    if left:
         begin(pins)
-    return count
+    return left
 
 
 def _drain_all(tables: Tables) -> None:
@@ -126,7 +151,7 @@ def _destroy(pins: PinDirectory, number: int) -> None:
 
     with ExitStack() as opened:
         marks: Any = opened.enter_context(maps.open_pinned(pins.path / "draining" / f"{number}-l7_marks"))
-        spec = loading.specs()[loading.OBJECTS[0]]
+        spec = loading.specs([loading.FIRST])[loading.FIRST]
         program = loading.list_with(spec, {"l7_marks": marks}, "list_marks", closing=opened)
         for _ in range(20):
             found = list(sockets.listed(program.fd, marks.fd))

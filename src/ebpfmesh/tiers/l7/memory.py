@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ebpfmesh.tiers.l7.needs import judged
@@ -23,7 +23,6 @@ FLOOR = {
 """The least room that is made: a small mesh grows for a while without its maps being made anew."""
 
 _ELEMENT = 48 + 16  # struct htab_elem before the key, and a bucket
-_CONNECTIONS, _LIMIT_KEYS, _METRICS = 16384, 65536, 4096
 
 
 class _Counting:
@@ -76,8 +75,8 @@ def max_entries(config: Config, compiler: Any, services: int) -> dict[str, int]:
     room["l7_replies"] = -(-room["l7_replies"] // REPLY_ELEMENTS) * REPLY_ELEMENTS
     names = {kind: max(FLOOR[kind], 2 * needed[kind] + 1) for kind in NAMES}
     room |= {table: names[kind] for kind, table in NAMES.items()}
-    capacity = config.capacity
-    connections = getattr(capacity, "l7_connections", None) or _CONNECTIONS
+    connections = config.capacity.l7_connections
+    some = max(256, connections // 16)  # of which a head is under way, or that speak HTTP/2
     return room | {
         "l7_services": services,
         "l7_stats": services,
@@ -85,25 +84,53 @@ def max_entries(config: Config, compiler: Any, services: int) -> dict[str, int]:
         "l7_limit_full": names["limit"],
         "l7_connections": connections,
         "l7_sockets": connections,
-        "l7_buckets": getattr(capacity, "l7_limit_keys", None) or _LIMIT_KEYS,
-        "l7_metrics": getattr(capacity, "l7_metrics", None) or _METRICS,
+        "l7_parts": some,
+        "l7_resends": some,
+        "l7_http2": getattr(config.capacity, "l7_http2", some),
+        "l7_buckets": config.capacity.l7_limit_keys,
+        "l7_metrics": config.capacity.l7_metrics,
     }
 
 
-def estimate(specs: Mapping[str, ObjectSpec], capacities: Mapping[str, int]) -> int:
-    """Bytes of kernel memory with every map full."""
-    import os
+def estimate(
+    specs: Mapping[str, ObjectSpec], capacities: Mapping[str, int], known: Container[str] = ()
+) -> int:
+    """Bytes of kernel memory with every map full, apart from the ``known`` ones, which are counted elsewhere."""
+    from ebpfmesh.maps.info import possible_cpus
 
     total, seen = 0, set()
     for spec in specs.values():
         for name, one in spec.maps.items():
-            if not name.startswith("l7_") or name in seen:
+            if name in known or name in seen:
                 continue
             seen.add(name)
-            count = capacities.get(name, one.max_entries)
+            count, kind = capacities.get(name, one.max_entries), one.type.name
             value = -(-one.value_size // 8) * 8
-            each = value if "ARRAY" in str(one.type) else value + -(-one.key_size // 8) * 8 + _ELEMENT
-            if "PERCPU" in str(one.type):
-                each += value * ((os.cpu_count() or 1) - 1)
+            if "RINGBUF" in kind:
+                value = 1
+            each = (
+                value
+                if kind.endswith("ARRAY") or "RINGBUF" in kind
+                else value + -(-one.key_size // 8) * 8 + _ELEMENT
+            )
+            if "PERCPU" in kind:
+                each += value * (possible_cpus() - 1)
             total += count * each
     return total
+
+
+def check_budget(config: Config, needed: int) -> None:
+    """CapacityError if both tiers would exceed the configuration's ``memory_budget``; ``needed`` is what this one takes."""
+    from ebpfmesh.errors import CapacityError
+    from ebpfmesh.policy.capacity import capacities
+    from ebpfmesh.policy.capacity import need as connect_need
+    from ebpfmesh.tiers.connect.memory import estimate as connect_estimate
+
+    below = connect_estimate(capacities(config.capacity, connect_need(config)), config.capacity.udp_flows)
+    if below + needed > config.memory_budget_bytes:
+        raise CapacityError(
+            f"the maps would take {(below + needed) / 2**20:.1f} MiB, {needed / 2**20:.1f} MiB of it for L7 policies; "
+            f"the budget is {config.memory_budget_bytes / 2**20:.1f} MiB",
+            where="$.memory_budget",
+            remedy="raise memory_budget, or lower [capacity]: l7_connections counts most",
+        )

@@ -185,13 +185,14 @@ class Reconciler:
             return False
         self._grace()
         retired, self._retired = self._retired, []
-        limits: list[int] = []
+        freed: list[tuple[str, int]] = []
         for holding in retired:
             for table, keys in holding.keys.items():
                 self.tables.delete(table, keys)
                 self._deleted = self._deleted or bool(keys)
-            limits += [number for kind, number in self.installed.stock.release(holding) if kind == "limit"]
-        self.tables.clear_limits(limits)
+            freed += self.installed.stock.release(holding)
+        self.tables.clear_limits(number for kind, number in freed if kind == "limit")
+        self.tables.clear_metrics(routes=[number for kind, number in freed if kind == "route"])
         if self._deleted:
             self._grace()
         return True
@@ -206,7 +207,7 @@ class Reconciler:
         self._flip(dict.fromkeys(gone, ABSENT))
         for number in gone:
             del self.installed.drained[number]
-            self.tables.clear_counters(number)
+        self.tables.clear_counters(gone)
 
     def follow_cgroups(self) -> bool:
         """Enter the cgroups that were made since, leave out those that are gone; whether something changed."""
@@ -309,11 +310,9 @@ class Reconciler:
 
     def _publish(self, versions: Mapping[int, Version], draft: Draft) -> Change:
         installed = self.installed
-        for number in versions:
-            if number not in installed.drained and number not in {
-                one.service for one in installed.policies.values()
-            }:
-                self.tables.clear_counters(number)
+        known = {*installed.drained, *(one.service for one in installed.policies.values())}
+        if fresh := versions.keys() - known:
+            self.tables.clear_counters(fresh)
         before = {number: self.tables.current(number) for number in versions}
         change = Change(
             before,

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ebpfmesh.ownership import PinDirectory
+    from ebpfmesh.tiers.l7.behaviour import Behaviour
 
 
 class PolicyStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +43,8 @@ class L7Status(msgspec.Struct, frozen=True, kw_only=True):
     memory: int
     enrolled: int
     services: list[PolicyStatus]
+    failing: dict[str, str]
+    """Behaviour probes that fail here: programs that rely on it do not work on enrolled sockets."""
 
 
 class MeshStatus(Status, frozen=True, kw_only=True):
@@ -58,10 +61,12 @@ def joined(connect: Status, l7: L7Status | None, draining: int = 0) -> MeshStatu
     return MeshStatus(**fields, l7=l7, draining=draining)
 
 
-def read(pins: PinDirectory, numbers: Mapping[str, int]) -> L7Status | None:
+def read(
+    pins: PinDirectory, numbers: Mapping[str, int], behaviour: Behaviour | None = None
+) -> L7Status | None:
     """The status of the tier pinned at ``pins``, alive or not; None if none is. ``numbers``: the services', by name.
 
-    Errors: CapabilityError. Capabilities: CAP_BPF.
+    ``behaviour``: what the agent measured. Errors: CapabilityError. Capabilities: CAP_BPF.
     """
     from ebpfmesh.maps import open_pinned
     from ebpfmesh.tiers.l7 import sockets
@@ -74,12 +79,13 @@ def read(pins: PinDirectory, numbers: Mapping[str, int]) -> L7Status | None:
         tables = Tables(maps)
         opened.callback(tables.close)
         memory = sum(one.memory() for one in maps.values())
-        return of(
-            tables, Installed(tables, numbers, read_only=True), memory, sockets.enrolled(maps["l7_sockets"])
-        )
+        installed = Installed(tables, numbers, read_only=True)
+        return of(tables, installed, memory, sockets.enrolled(maps["l7_sockets"]), behaviour)
 
 
-def of(tables: Tables, installed: Installed, memory: int, enrolled: int) -> L7Status:
+def of(
+    tables: Tables, installed: Installed, memory: int, enrolled: int, behaviour: Behaviour | None
+) -> L7Status:
     """The status from open tables and their mirror."""
     services = []
     for policy in sorted(installed.policies.values(), key=lambda one: one.name):
@@ -97,4 +103,7 @@ def of(tables: Tables, installed: Installed, memory: int, enrolled: int) -> L7St
                 counters={name: count for name, count in counters.items() if count},
             )
         )
-    return L7Status(generation=tables.generation, memory=memory, enrolled=enrolled, services=services)
+    failing = {one.name: one.text for one in behaviour.failing} if behaviour is not None else {}
+    return L7Status(
+        generation=tables.generation, memory=memory, enrolled=enrolled, services=services, failing=failing
+    )

@@ -7,12 +7,13 @@ Arrays are written through a mapping; a word of 8 bytes is one store.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from ebpfmesh.errors import MapKeyError
 from ebpfmesh.lowlevel import bpf
+from ebpfmesh.tiers.l7 import metric_rows
 from ebpfmesh.tiers.l7.wire import (
     ADDRESS_KEY,
     BUCKET_KEY,
@@ -116,10 +117,21 @@ class Tables:
 
     def set_logging(self, interval: int, burst: int, sample: int) -> None:
         """Bound the log: nanoseconds between records and the burst; one of ``sample`` allowed requests, 0 none."""
-        generation, first, second, *_, flags = SETTINGS.unpack(self._views["l7_settings"][: SETTINGS.size])
+        *rest, old_interval, old_burst, old_sample, flags = SETTINGS.unpack(
+            self._views["l7_settings"][: SETTINGS.size]
+        )
+        if (interval, burst, sample) == (old_interval, old_burst, old_sample):
+            return
         self._about("logging")
-        packed = SETTINGS.pack(generation, first, second, interval, burst, sample, flags)
+        packed = SETTINGS.pack(*rest, interval, burst, sample, flags)
         self._views["l7_settings"][24 : SETTINGS.size] = packed[24:]
+
+    def set_flags(self, flags: int) -> None:
+        """What the whole tier does without; see `wire.SettingFlag`."""
+        *rest, before = SETTINGS.unpack(self._views["l7_settings"][: SETTINGS.size])
+        if flags != before:
+            self._about("flags")
+            self._views["l7_settings"][24 : SETTINGS.size] = SETTINGS.pack(*rest, flags)[24:]
 
     def word(self, service: int) -> int:
         """generation << 1 | index of the newer version."""
@@ -220,9 +232,16 @@ class Tables:
         """The counters of a service, in the order of `wire.STATS`."""
         return SERVICE_STATS.unpack(self.read("l7_stats", service))
 
-    def clear_counters(self, service: int) -> None:
-        """Zero a service's counters, before its number is given out again."""
-        self.write("l7_stats", {service: bytes(SERVICE_STATS.size)})
+    def clear_counters(self, services: Collection[int]) -> None:
+        """Zero services' counters and metrics, before their numbers are given out again."""
+        self.write("l7_stats", dict.fromkeys(services, bytes(SERVICE_STATS.size)))
+        self.clear_metrics(services=services)
+
+    def clear_metrics(self, *, services: Collection[int] = (), routes: Collection[int] = ()) -> None:
+        """Forget what was measured of numbers that are given out again."""
+        if (services or routes) and "l7_metrics" in self.maps:
+            self._about("l7_metrics")
+            metric_rows.forget(self.maps["l7_metrics"], services=services, routes=routes)
 
     def limit_counters(self, number: int) -> tuple[int, ...]:
         """Admitted, refused, overflowed and contended, of the limit with this number."""

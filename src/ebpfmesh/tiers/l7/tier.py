@@ -8,7 +8,8 @@ from contextlib import ExitStack
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from ebpfmesh.tiers.l7 import draining, loading, memory, sockets, status, workloads
+from ebpfmesh.engine.limit.gcra import expired
+from ebpfmesh.tiers.l7 import abilities, draining, loading, memory, sockets, status, workloads
 from ebpfmesh.tiers.l7.attaching import BEHIND_CONNECT, SOCKETS, Attaching
 from ebpfmesh.tiers.l7.installed import Installed
 from ebpfmesh.tiers.l7.reconcile import Change, Reconciler
@@ -20,13 +21,14 @@ if TYPE_CHECKING:
     from ebpfmesh.policy.model import Config, Service
     from ebpfmesh.spec import ObjectSpec
     from ebpfmesh.tiers.connect.tier import ConnectTier
+    from ebpfmesh.tiers.l7.behaviour import Behaviour
     from ebpfmesh.tiers.l7.loading import Loaded
     from ebpfmesh.tiers.l7.reconcile import Compiler
     from ebpfmesh.tiers.l7.status import L7Status
 
 _BUCKETS_EVERY = 10.0  # seconds: the walk reads every bucket
 _LOOK_EVERY = 0.05
-_IDLE = 60 * 10**9  # nanoseconds after which a bucket that is full again is forgotten
+_IDLE = 60 * 10**9  # nanoseconds for which a bucket that is as if never used is kept
 
 
 def compiler() -> Compiler:
@@ -34,6 +36,20 @@ def compiler() -> Compiler:
     from ebpfmesh.policy import compile as module
 
     return module
+
+
+def _checked(
+    ownership: Ownership, config: Config, connect: ConnectTier, specs: dict[str, ObjectSpec]
+) -> dict[str, int]:
+    """The capacities of the maps, if what is pinned has our layouts and the budget allows them."""
+    from ebpfmesh.tiers.connect.tier import layout_hashes
+
+    for spec in specs.values():
+        ownership.pins.check_layouts(layout_hashes(spec))
+    capacities = memory.max_entries(config, compiler(), connect.tables.capacity("service_stats"))
+    if "l7_settings" not in ownership.pins.maps():
+        memory.check_budget(config, memory.estimate(specs, capacities, connect.objects.maps))
+    return capacities
 
 
 class L7Tier:
@@ -46,17 +62,15 @@ class L7Tier:
         self, ownership: Ownership, connect: ConnectTier, loaded: Loaded, specs: dict[str, ObjectSpec]
     ) -> None:
         self.ownership, self.connect, self.loaded, self.specs = ownership, connect, loaded, specs
-        previous = ownership.previous
-        same = previous is not None and all(
-            previous.objects.get(name) == spec.sha256 for name, spec in specs.items()
-        )
-        self._attaching = Attaching(ownership, loaded, same_object=same)
+        self._attaching = Attaching(ownership, loaded)
         self._made: list[str] = []
         """Maps that this start has pinned."""
         self._listers = ExitStack()
         self._buckets_at = 0.0
         self.destroyed = 0
-        """Sockets that nothing could leave any more, which were destroyed."""
+        """Sockets that nothing may leave any more, which were destroyed."""
+        self.behaviour: Behaviour | None = None
+        """What this kernel does with enrolled sockets; None where nothing is enrolled."""
         self.tables = Tables(loaded.maps)
         self.tables.make_key()
         self.installed = Installed(self.tables, self._numbers())
@@ -66,15 +80,12 @@ class L7Tier:
     def start(cls, ownership: Ownership, config: Config, connect: ConnectTier) -> L7Tier:
         """Load the objects with maps for ``config``, or take a predecessor's maps over; attaches nothing yet.
 
-        Errors: LayoutError, LoadError, VerifierError, CapabilityError, NotSupportedError, CapacityError.
+        Errors: LayoutError, LoadError, VerifierError, CapabilityError, NotSupportedError, CapacityError, HostError.
         """
-        from ebpfmesh.tiers.connect.tier import layout_hashes
-
-        specs = loading.specs()
-        for spec in specs.values():
-            ownership.pins.check_layouts(layout_hashes(spec))
-        capacities = memory.max_entries(config, compiler(), connect.tables.capacity("service_stats"))
-        loaded = loading.load(specs, ownership.pins, connect.objects.maps, capacities)
+        specs = loading.specs(loading.needed(config.services, ownership.pins.maps()))
+        capacities = _checked(ownership, config, connect, specs)
+        loaded = loading.Loaded(ownership.pins, connect.objects.maps)
+        loaded.add(specs, capacities)
         try:
             tier = cls(ownership, connect, loaded, specs)
         except BaseException:
@@ -82,6 +93,7 @@ class L7Tier:
             raise
         try:
             tier._take_over()
+            tier._measure(config)
         except BaseException:
             tier.take_back()
             tier.close()
@@ -89,18 +101,47 @@ class L7Tier:
         return tier
 
     def _take_over(self) -> None:
+        there = "l7_settings" in self.ownership.pins.maps()
+        self._attaching.open()
+        self._pin()
+        if there:
+            self.tables.grace_period()  # nobody holds what the predecessor changed last
+
+    def _pin(self) -> None:
         from ebpfmesh.tiers.connect.tier import layout_hashes
 
         pins = self.ownership.pins
         there = set(pins.maps())
-        self._attaching.open()
         for spec in self.specs.values():
             for name, digest in layout_hashes(spec).items():
                 if name in self.loaded.maps and name not in there and name not in self._made:
                     pins.pin_map(name, self.loaded.maps[name], digest)
                     self._made.append(name)
-        if there:
-            self.tables.grace_period()  # nobody holds what the predecessor changed last
+
+    def set_log(self, config: Config) -> None:
+        """Bound the log as ``config`` says."""
+        log = config.log
+        self.tables.set_logging(log.per.interval, (log.tokens - 1) * log.per.interval, log.sample)
+
+    def _measure(self, config: Config) -> None:
+        """Before the first socket is enrolled: what this kernel's behaviour forbids is left out."""
+        if self.behaviour is None and any(service.l7 is not None for service in config.services):
+            self.behaviour = abilities.measured(self.ownership.run_directory.behaviour_file)
+            self.tables.set_flags(abilities.refused(self.behaviour))
+
+    def _bring(self, config: Config) -> None:
+        """Load and attach the programs of protocols that a change brings."""
+        missing = [name for name in loading.needed(config.services) if name not in self.specs]
+        if not missing:
+            return
+        found = loading.specs(missing)
+        capacities = _checked(self.ownership, config, self.connect, {**self.specs, **found})
+        self.loaded.add(found, capacities)
+        self.specs |= found
+        self._pin()
+        self._made.clear()
+        self._attaching.fill_slots()
+        self._attaching.keep()
 
     # --- changes --------------------------------------------------------------------------------------------------
 
@@ -111,6 +152,8 @@ class L7Tier:
 
     def apply(self, config: Config, put: Iterable[Service], numbers: dict[str, int]) -> Change:
         """Put policies in force; ``numbers`` are those of services that the connect tier is about to add."""
+        self._bring(config)
+        self._measure(config)
         known = self._numbers() | numbers
         return self.reconciler.apply(config, put, known.__getitem__)
 
@@ -138,8 +181,6 @@ class L7Tier:
         if time.monotonic() >= self._buckets_at:
             self._buckets_at = time.monotonic() + _BUCKETS_EVERY
             self._collect_buckets()
-        if draining.sets(self.ownership.pins):
-            draining.collect(self.ownership.pins)
         return freed
 
     def follow_cgroups(self) -> bool:
@@ -147,8 +188,9 @@ class L7Tier:
         return self.reconciler.follow_cgroups()
 
     def _collect_buckets(self) -> None:
-        before = time.clock_gettime_ns(time.CLOCK_MONOTONIC) - _IDLE
-        self.tables.delete("l7_buckets", [key for key, arrival in self.tables.buckets() if arrival < before])
+        # what is just due may be at this moment in the hands of a request
+        now = time.clock_gettime_ns(time.CLOCK_MONOTONIC) - _IDLE
+        self.tables.delete("l7_buckets", [key for key, due in self.tables.buckets() if expired(due, now)])
 
     # --- attaching --------------------------------------------------------------------------------------------------
 
@@ -197,7 +239,7 @@ class L7Tier:
 
     def status(self) -> L7Status:
         """What the tier is doing, from its maps."""
-        return status.of(self.tables, self.installed, self.memory(), self.enrolled())
+        return status.of(self.tables, self.installed, self.memory(), self.enrolled(), self.behaviour)
 
     def keep(self) -> None:
         """End a start: the new links are pinned."""
@@ -248,7 +290,7 @@ class L7Tier:
     def _lister(self, program: str) -> Any:
         if program not in self._programs:
             maps = {**self.connect.objects.maps, **self.loaded.maps}
-            spec = self.specs[loading.OBJECTS[0]]
+            spec = self.specs[loading.FIRST]
             self._programs[program] = loading.list_with(spec, maps, program, closing=self._listers)
         return self._programs[program]
 

@@ -72,6 +72,15 @@ class ServiceFlag(IntFlag):
     DRAINS = 256
 
 
+class SettingFlag(IntFlag):
+    """``flags`` of ``struct l7_settings``: what is not safe on this kernel, by its behaviour probes."""
+
+    NO_REPLIES = 1
+    """A refusal is EACCES, whatever reply the policy has."""
+    NO_SWALLOWING = 2
+    """What would be taken out of a connection is EACCES, for good."""
+
+
 class Action(IntEnum):
     """``enum l7_action``."""
 

@@ -31,7 +31,13 @@ struct l7_settings {
 	__u64 log_interval; /* nanoseconds between log records that are no denials: GCRA, 0 is no bound */
 	__u64 log_burst;
 	__u32 sample; /* one of so many allowed requests is logged; 0: none */
-	__u32 flags;
+	__u32 flags;  /* enum l7_setting_flag */
+};
+
+/* What is not safe on this kernel, by the behaviour probes. */
+enum l7_setting_flag {
+	L7_NO_REPLIES = 1,    /* a refusal is EACCES, whatever reply the policy has */
+	L7_NO_SWALLOWING = 2, /* what would be taken out of a connection is EACCES, for good */
 };
 
 enum l7_protocol { L7_OPAQUE = 0, L7_HTTP1 = 1, L7_HTTP2 = 2 };
