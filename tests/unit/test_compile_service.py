@@ -225,6 +225,8 @@ def test_too_many_rules_for_a_path_are_named() -> None:
     assert isinstance(found, CapacityError)
     assert "the path /a" in found.what and "33 rules" in found.what and "r0, r1, r2" in found.what
     assert found.where == "$.services[0]"
+    many = refusal(service(rules=tuple(deny(f"r{number}") for number in range(10_000))))
+    assert "r39 and 9960 more" in many.what
 
 
 def test_a_rule_counts_once_for_each_host() -> None:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 EXACT_IN_WALK = 64
 """Nodes that exact paths may add to a walk; more of them, or paths with nothing else to walk for, are looked up whole."""
 
+_NAMED = 40  # rules in a message
+
 Members = tuple[int, ...]
 """Numbers of entries, in order."""
 
@@ -109,7 +111,7 @@ class _Lists:
 
     def _too_long(self, held: int, found: Iterable[int], what: str) -> CapacityError:
         several = [self._every[one] for one in sorted(found)]
-        names = ", ".join(
+        names = _listed(
             entry.name if len(entry.parts) == 1 else f"{entry.name} ({len(entry.parts)})" for entry in several
         )
         return CapacityError(
@@ -153,9 +155,15 @@ def _policy(
     except CapacityError as error:
         if error.where:
             raise
-        names = ", ".join(
+        names = _listed(
             every[one].name
             for one in asking
             if any(None in pattern.segments for pattern in every[one].patterns or ())
         )
         raise CapacityError(f"{error.what}: {names}", where=where, remedy=error.remedy) from None
+
+
+def _listed(names: Iterable[str]) -> str:
+    found = list(names)
+    more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+    return ", ".join(found[:_NAMED]) + more
