@@ -31,6 +31,8 @@ struct l7_mark {
 	__u32 protocol; /* enum l7_protocol */
 	__u32 enrolled; /* it counts as open */
 	__u64 task;	/* whose send was judged last: thread group and thread */
+	__u32 in_map;	/* the socket is in l7_sockets, where it stays until it is closed, connected or not */
+	__u32 spare;
 };
 
 #define L7_CGROUPS 16	/* levels of cgroups, from the root's down, in which workloads are looked for */

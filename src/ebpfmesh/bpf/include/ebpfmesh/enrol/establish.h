@@ -111,10 +111,12 @@ L7_INLINE void l7_on_established(struct bpf_sock_ops *ctx, struct bpf_sock *sock
 	if (mark->state != L7_MARKED)
 		return;
 	mark->write = mark->base; /* what the SYN carried shows as queued and not judged */
-	if (!mark->base || l7_where(socket, mark) || bpf_sock_hash_update(ctx, &l7_sockets, &cookie, BPF_ANY)) {
+	if (!mark->base || l7_where(socket, mark) ||
+	    (!mark->in_map && bpf_sock_hash_update(ctx, &l7_sockets, &cookie, BPF_ANY))) {
 		l7_is_unenrolled(ctx, mark);
 		return;
 	}
+	mark->in_map = 1;
 	mark->state = L7_ENROLLED;
 	mark->enrolled = 1;
 	l7_stat(mark->service, L7_STAT_CONNECTIONS, 1);
