@@ -12,7 +12,7 @@ from l7_site import L7Site
 from msgspec.structs import replace
 
 from ebpfmesh.observe import Observer
-from ebpfmesh.policy import Backend, Limit, Route, Rule
+from ebpfmesh.policy import Backend, Config, Limit, Log, Route, Rule
 from ebpfmesh.testing import NetNs, PrivateCgroup
 from ebpfmesh.testing.wait import eventually
 
@@ -121,3 +121,38 @@ def test_a_response_may_last_to_the_end_of_the_connection(site: Http2Site, netns
             assert eventually(lambda: counted(seen) == {(backend, "", "2xx"): 1})
             [row] = seen.metrics().services[0].rows
             assert row.bytes_received == 1019
+
+
+def test_allowed_requests_are_told_as_the_configuration_says(site: Http2Site) -> None:
+    site.start(site.http(rules=DENY), log=Log(sample=1, rate="1/m", burst=3))
+    with observer(site) as seen:
+        connection = site.connect()
+        for _ in range(5):
+            site.get(connection, "/yes")
+        site.get(connection, "/no/1")
+        assert [(one.kind, one.path) for one in seen.recent()] == [
+            *[("sampled", "/yes")] * 3,
+            ("denied", "/no/1"),
+        ]
+        assert (seen.metrics().log.rate_dropped, seen.metrics().log.sampled) == (2, 5)
+
+
+def test_what_was_counted_goes_with_its_name(site: Http2Site) -> None:
+    """Numbers of services and routes are given out again; the requests of those before are not counted as theirs."""
+    mesh = site.start(site.http("old", rules=DENY, routes=(Route("was", paths=("/a",)),)))
+    with observer(site) as seen:
+        connection = site.connect()
+        site.get(connection, "/a")
+        connection.close()
+        for name in ("new", "newer", "newest"):
+            mesh.apply(Config("l7", cgroup=str(site.cgroup.path)))
+            assert mesh.l7 is not None
+            mesh.l7.collect()
+            assert counted(seen) == {}
+            mesh.apply(site.config(site.http(name, rules=DENY, routes=(Route("is", paths=("/a",)),))))
+            connection = site.connect()
+            site.get(connection, "/a")
+            connection.close()
+            [(_, route, _)] = counted(seen)
+            assert route == "is"
+            assert [service.name for service in seen.metrics().services if service.rows] == [name]
