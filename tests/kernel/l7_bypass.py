@@ -65,6 +65,12 @@ class Witness:
             thread.join(5)
         self.listener.close()
 
+    def leave_to_the_test(self) -> None:
+        """Accept nothing any more: the test does."""
+        self._stopped.set()
+        self._threads[0].join(5)
+        self.listener.settimeout(3)
+
     def _accept(self) -> None:
         while not self._stopped.is_set():
             self.accepting.wait()
