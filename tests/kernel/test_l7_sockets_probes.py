@@ -34,10 +34,17 @@ def response(length: int) -> bytes:
 class MeshSite:
     """What a probe asks of a site, with connections of the mesh: their bytes are those of bodies."""
 
-    ordinary = False
-
     def __init__(self, site: BypassSite) -> None:
         self.site, self.length = site, ENDLESS
+
+    @property
+    def ordinary(self) -> bool:
+        """Nothing is to be answered or taken out here."""
+        return True
+
+    @ordinary.setter
+    def ordinary(self, _: bool) -> None:
+        """A trial asks for it; there is no other way here."""
 
     def says(self, verdict: Verdict, *, applies: int = 0, pulls: int = 0) -> None:
         """The mesh decides."""
