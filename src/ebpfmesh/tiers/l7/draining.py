@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from ebpfmesh.errors import EbpfMeshError
+from ebpfmesh.ownership.pins import DRAINING
 from ebpfmesh.tiers.l7 import loading, sockets
 from ebpfmesh.tiers.l7.attaching import AT_SOCKETS, PREFIX, SOCKETS
 from ebpfmesh.tiers.l7.tables import Tables
@@ -63,7 +64,7 @@ def count(pins: PinDirectory) -> int:
     total = 0
     for number, names in sets(pins).items():
         if f"{number}-{SOCKETS}" in names:
-            with maps.open_pinned(pins.path / "draining" / f"{number}-{SOCKETS}") as held:
+            with maps.open_pinned(pins.path / DRAINING / f"{number}-{SOCKETS}") as held:
                 total += sockets.enrolled(held)
     return total
 
@@ -88,15 +89,15 @@ def collect(pins: PinDirectory, *, force: bool = False) -> int:
     for number, names in sets(pins).items():
         there = 0
         if f"{number}-{SOCKETS}" in names:
-            with maps.open_pinned(pins.path / "draining" / f"{number}-{SOCKETS}") as held:
-                if force and f"{number}-l7_marks" in names:
-                    _destroy(pins, number)
+            with maps.open_pinned(pins.path / DRAINING / f"{number}-{SOCKETS}") as held:
                 there = sockets.enrolled(held)
+            if there and force:
+                there = _destroy(pins, number)  # what is destroyed loses nothing by the end of the map
         if there:
             left += there
             continue
         for name in names:
-            pins.remove_pin(f"draining/{name}")
+            pins.remove_pin(f"{DRAINING}/{name}")
     return left
 
 
@@ -146,14 +147,13 @@ def _drain_all(tables: Tables) -> None:
     tables.flip(since)
 
 
-def _destroy(pins: PinDirectory, number: int) -> None:
+def _destroy(pins: PinDirectory, number: int) -> int:
+    """Destroy what is enrolled in this set; how many sockets stay."""
     from ebpfmesh import maps
 
     with ExitStack() as opened:
-        marks: Any = opened.enter_context(maps.open_pinned(pins.path / "draining" / f"{number}-l7_marks"))
+        marks: Any = opened.enter_context(maps.open_pinned(pins.path / DRAINING / f"{number}-l7_marks"))
         spec = loading.specs([loading.FIRST])[loading.FIRST]
         program = loading.list_with(spec, {"l7_marks": marks}, "list_marks", closing=opened)
-        for _ in range(20):
-            found = list(sockets.listed(program.fd, marks.fd))
-            if not found or not sockets.destroy(found):
-                break
+        _, stay = sockets.destroy(sockets.listed(program.fd, marks.fd))
+    return len(stay)

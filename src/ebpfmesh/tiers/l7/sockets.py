@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, suppress
+from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from ebpfmesh.errors import EbpfMeshError
 from ebpfmesh.lowlevel import iterator, netns, netns_cookie, sock_diag
 from ebpfmesh.policy.address import Endpoint
 from ebpfmesh.tiers.connect.wire import LISTED_SOCKET
@@ -59,38 +58,38 @@ def enrolled(sockets: SockHash[int]) -> int:
     return sockets.count()
 
 
-def destroy(doomed: Iterable[Marked]) -> int:
-    """Destroy these sockets, each by its cookie in its network namespace; returns how many were.
+def destroy(doomed: Iterable[Marked]) -> tuple[list[Marked], list[Marked]]:
+    """Destroy these sockets, each by its cookie in its network namespace: which were, or were gone; and which stay.
 
-    Their peers see a reset. Errors: CapabilityError, KernelError. Capabilities: CAP_NET_ADMIN, CAP_SYS_ADMIN elsewhere.
+    Their peers see a reset, their users ECONNABORTED. One that is destroyed stays marked, and in the sockhash, until its
+    user closes it. What stays is in a namespace that nothing leads to. Errors: CapabilityError, KernelError. Capabilities:
+    CAP_NET_ADMIN, CAP_SYS_ADMIN elsewhere.
     """
     spaces: dict[int, list[Marked]] = defaultdict(list)
     for one in doomed:
         spaces[one.namespace].append(one)
-    ended = 0
-    with ExitStack() as stack:
-        for cookie, those in spaces.items():
-            descriptor = netns_cookie.find(cookie)
-            if descriptor is None:
-                continue  # nothing leads there
-            stack.callback(os.close, descriptor)
-            ended += netns.inside(descriptor, _all_of(those))
-    return ended
+    ended: list[Marked] = []
+    stay: list[Marked] = []
+    for cookie, those in spaces.items():
+        descriptor = netns_cookie.find(cookie)
+        if descriptor is None:
+            stay += those
+            continue
+        try:
+            netns.inside(descriptor, partial(_destroy, those))
+        finally:
+            os.close(descriptor)
+        ended += those
+    return ended, stay
 
 
-def _all_of(those: list[Marked]) -> Callable[[], int]:
-    def end() -> int:
-        ended = 0
-        for one in those:
-            with suppress(EbpfMeshError):
-                ended += sock_diag.destroy(
-                    family=one.family,
-                    protocol=one.protocol,
-                    source=(one.source.packed, one.source.port),
-                    destination=(one.destination.packed, one.destination.port),
-                    cookie=one.cookie,
-                    device=one.device,
-                )
-        return ended
-
-    return end
+def _destroy(those: Iterable[Marked]) -> None:
+    for one in those:
+        sock_diag.destroy(
+            family=one.family,
+            protocol=one.protocol,
+            source=(one.source.packed, one.source.port),
+            destination=(one.destination.packed, one.destination.port),
+            cookie=one.cookie,
+            device=one.device,
+        )

@@ -69,6 +69,8 @@ class L7Tier:
         self._buckets_at = 0.0
         self.destroyed = 0
         """Sockets that nothing may leave any more, which were destroyed."""
+        self._ended: set[int] = set()
+        """Cookies of those that their users have not closed yet."""
         self.behaviour: Behaviour | None = None
         """What this kernel does with enrolled sockets; None where nothing is enrolled."""
         self.tables = Tables(loaded.maps)
@@ -177,7 +179,7 @@ class L7Tier:
         freed = self.reconciler.collect()
         live = set(self._numbers().values())
         self.reconciler.forget([number for number in self.installed.drained if number not in live])
-        self.destroyed += sockets.destroy(one for one in self.sockets() if one.lost)
+        self._end_lost()
         if time.monotonic() >= self._buckets_at:
             self._buckets_at = time.monotonic() + _BUCKETS_EVERY
             self._collect_buckets()
@@ -186,6 +188,14 @@ class L7Tier:
     def follow_cgroups(self) -> bool:
         """Find the workloads' cgroups again: one that was made anew has another id."""
         return self.reconciler.follow_cgroups()
+
+    def _end_lost(self) -> None:
+        lost = {one.cookie: one for one in self.sockets() if one.lost}
+        self._ended &= lost.keys()
+        if fresh := [one for cookie, one in lost.items() if cookie not in self._ended]:
+            ended, _ = sockets.destroy(fresh)
+            self._ended.update(one.cookie for one in ended)
+            self.destroyed += len(ended)
 
     def _collect_buckets(self) -> None:
         # what is just due may be at this moment in the hands of a request
