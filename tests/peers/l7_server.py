@@ -149,10 +149,10 @@ class Server:
         for thread in self._threads:
             thread.join(_PATIENCE)
 
-    def taken(self) -> list[Accepted]:
-        """The connections so far, each ended by now (waited for), and forgotten from here on."""
+    def taken(self, least: int = 1) -> list[Accepted]:
+        """The connections so far, each ended by now (waited for), as for ``least`` of them; forgotten from here on."""
         until = time.monotonic() + _PATIENCE
-        while not all(one.ended for one in self.accepted):
+        while len(self.accepted) < least or not all(one.ended for one in self.accepted):
             assert time.monotonic() < until, (
                 f"open: {[bytes(o.received[:200]) for o in self.accepted if not o.ended]}"
             )
