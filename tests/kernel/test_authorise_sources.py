@@ -15,6 +15,8 @@ from ebpfmesh.harness.decision import Asked, DecisionEngine, Source
 pytestmark = pytest.mark.kernel(feature="loop")
 
 IDENTITIES, RULES = 9, 5
+LEVELS = 16  # of cgroups, that are looked at
+L7_CGROUPS = 16  # levels of cgroups that are looked at
 
 
 @pytest.fixture
@@ -67,18 +69,18 @@ def test_the_deepest_cgroup_that_is_named(kernel: DecisionEngine) -> None:
         tables.source(workload - 9, workload=workload)
     tables.workload(300, 13, identities=IDENTITIES + 1)  # a table that is not in force
     tables.source(7, workload=12, rules=RULES + 1)
-    eight = tuple(range(1, 8))
+    many = tuple(range(1, LEVELS))
     assert tables.ask(
         kernel,
-        Source((100, 200)),
         Source((200, 100)),
-        Source((1, 2, 200, 3)),
-        Source((*eight, 200)),
-        Source(eight),
+        Source((100, 200)),
+        Source((3, 200, 2, 1)),
+        Source((*many, 200)),
+        Source((200, *many)),
+        Source(many),
         Source((300,)),
         Source(()),
-        Source((1, 0, 100)),
-    ) == [(2, 11), (3, 12), (3, 12), (3, 12), (1, 0), (1, 0), (1, 0), (1, 0)]
+    ) == [(2, 11), (3, 12), (3, 12), (3, 12), (3, 12), (1, 0), (1, 0), (1, 0)]
 
 
 def test_the_workload_is_told_even_if_no_rule_asks(kernel: DecisionEngine) -> None:

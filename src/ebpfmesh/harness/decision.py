@@ -85,7 +85,7 @@ class Asked(NamedTuple):
 
 
 class Source(NamedTuple):
-    """Where a request comes from, to be looked up as for a connection: cgroup ids from the socket's own upwards."""
+    """Where a request comes from, to be looked up as for a connection: ids of cgroups, from the root's down to its own."""
 
     cgroups: tuple[int, ...] = ()
     address: bytes = bytes(16)
@@ -173,9 +173,14 @@ class DecisionEngine:
     # --- tables ----------------------------------------------------------------------------------------------------------
 
     def write(self, tables: Mapping[str, Mapping[int | bytes, bytes]]) -> None:
-        """Write rows of tables: by element for arrays, by packed key for the others."""
+        """Write rows of tables: by element for arrays, by packed key for the others.
+
+        Tables of the tier that no decision reads, as those of replies, are left out.
+        """
         for name, rows in tables.items():
-            table = self.maps[name]
+            table = self.maps.get(name)
+            if table is None:
+                continue
             for key, value in rows.items():
                 if isinstance(key, int):
                     memory = self._memory[name]
@@ -294,8 +299,8 @@ def load(
 ) -> DecisionEngine:
     """Load the decision, with tables of its own, or with those that ``reuse`` names: open maps, or the paths of pins.
 
-    Never let it reuse ``l7_buckets``, ``l7_limit_stats`` and ``l7_limit_full``: it takes from limits. ``capacities``: elements
-    of tables that are to have others than the program says.
+    Never let it reuse ``l7_buckets``, ``l7_limit_stats`` and ``l7_limit_full``: it takes from limits. ``capacities``:
+    elements of tables that are to have others than the program says.
 
     Errors: SpecError (not built with this version's headers), LoadError, LayoutError, VerifierError, CapabilityError.
     Minimum kernel: 5.17 (commit e6f2dd0f8067). Capabilities: CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN.
@@ -306,9 +311,17 @@ def load(
     unused = {name: 1 for name in _UNUSED if name not in (reuse or {})}
     loaded = objects.load(place, reuse=reuse, max_entries={**unused, **(capacities or {})})
     try:
-        size = loaded.maps["l7_records"].value_size
-        if size != _RECORD:
-            raise SpecError(f"struct l7_record has {size} bytes there and {_RECORD} here", where=str(place))
+        for name, found, wanted in (
+            ("l7_record", loaded.maps["l7_records"].value_size, _RECORD),
+            ("l7_trial", loaded.maps["l7_trials"].value_size, _TRIAL.size),
+            (
+                "l7_decision up to address",
+                _offset(loaded.maps["l7_decisions"].value, "address") + 16,
+                _QUESTION.size,
+            ),
+        ):
+            if found != wanted:
+                raise SpecError(f"struct {name} has {found} bytes there and {wanted} here", where=str(place))
         return DecisionEngine(loaded)
     except BaseException:
         loaded.close()
