@@ -21,7 +21,9 @@ RULES = (
     Rule("no-root", action="deny", headers=(HeaderMatch("x-user", exact="root"),)),
     Rule("no-delete", action="deny", methods=("DELETE",)),
 )
-TWO_HOSTS = pytest.mark.xfail(reason="the target's authority counts (RFC 9112 section 3.2.2); some servers believe Host")
+TWO_HOSTS = pytest.mark.xfail(
+    reason="the target's authority counts (RFC 9112 section 3.2.2); some servers believe Host"
+)
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0"
 GARBAGE = {
     "an HTTP/2 preface": PREFACE,
