@@ -130,13 +130,17 @@ L7_INLINE int l7_set_free(struct sk_msg_md *msg, struct l7_mark *mark)
 	return l7_egress(msg, mark, 0);
 }
 
+#define L7_AHEAD (1 << 30) /* bytes of a payload that may leave before the program looks again */
+
 /* These bytes of the message are let through; what the flow still awaits of a payload may leave too. */
 L7_INLINE void l7_let_through(struct l7_mark *mark, struct l7_connection *connection, __u64 bytes)
 {
 	__u64 remaining = connection->flows[L7_REQUEST].remaining;
 
 	mark->passed += bytes;
-	mark->allowed = remaining == L7_TO_THE_END ? L7_TO_THE_END : mark->passed + remaining;
+	/* sequence numbers are compared by their difference, which must stay far below 2^31 */
+	mark->allowed = remaining == L7_TO_THE_END ? L7_TO_THE_END :
+						     mark->passed + (remaining < L7_AHEAD ? remaining : L7_AHEAD);
 }
 
 #endif
