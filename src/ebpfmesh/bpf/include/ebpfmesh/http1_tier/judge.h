@@ -76,6 +76,10 @@ L7_GLOBAL int http1_judge(struct l7_room *room, struct l7_connection *connection
 	decision->workload = connection->workload;
 	for (int i = 0; i < 4; i++)
 		decision->address[i] = connection->address[i];
+	/* A target that names a host overrides the Host header (RFC 9112 section 3.2.2), and not every server reads it so: which of
+	 * the two will count is not known, which is what repeated says. */
+	if (room->record.present >> HTTP_SCHEME & 1)
+		room->record.repeated |= 1u << HTTP_HOST;
 	l7_decide(&room->record, decision);
 	if (decision->allowed && http1_upgrades_past(&room->record) &&
 	    decision->service.undecodable != L7_PASS_OPAQUE) {
