@@ -189,6 +189,15 @@ def test_which_hosts_a_pattern_means(pattern: str, meant: list[str], others: lis
         assert ask(get(host=host), rules=(rule("deny", hosts=(pattern,)),)).allowed == (host in others), host
 
 
+def test_a_host_that_may_be_all_port_cannot_be_told_apart_from_it() -> None:
+    request = get(host="shop.example:" + "0" * 40)
+    assert not ask(request, rules=(rule("deny", hosts=("other.example",)),)).allowed
+    assert not ask(request, rules=(rule("allow", hosts=("shop.example",)),)).allowed
+    assert ask(
+        request, rules=(rule("deny", hosts=("shop.example:80",)),)
+    ).allowed  # with a port, the text is compared
+
+
 def test_all_headers_have_to_hold() -> None:
     headers = (
         HeaderMatch("X-User", exact="root"),

@@ -345,12 +345,13 @@ def _host_is(request: Request, pattern: str) -> bool | None:
         return None
     if request.host is None:
         return False
-    if len(request.host) >= PORT_DIGITS and request.host[-PORT_DIGITS:].isdigit():
-        return None  # whether all of them are a port is more than the kernel looks at
     name, port = _authority(request.host)
     wanted, wanted_port = _authority(pattern.encode())
-    if wanted_port is not None and port != wanted_port:
-        return False
+    if wanted_port is not None:
+        if port != wanted_port:
+            return False
+    elif len(request.host) >= PORT_DIGITS and request.host[-PORT_DIGITS:].isdigit():
+        return None  # whether all of them are a port is more than the kernel looks at
     if wanted.startswith(b"*."):
         return name.endswith(wanted[1:]) and len(name) > len(wanted) - 1
     return name == wanted
