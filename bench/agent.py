@@ -70,9 +70,9 @@ def config(here: Ground, some: Sequence[Service], capacity: Capacity | None = No
 
 
 @contextmanager
-def mesh(here: Ground, *some: Service) -> Iterator[Mesh]:
-    """A running mesh; everything it attached is gone at the end."""
-    with Mesh(config(here, some), run_root=here.directory / "run", bpffs=here.bpffs) as running:
+def mesh(here: Ground, *some: Service, **more: Any) -> Iterator[Mesh]:
+    """A running mesh; everything it attached is gone at the end. ``more``: other fields of the configuration."""
+    with Mesh(config(here, some, **more), run_root=here.directory / "run", bpffs=here.bpffs) as running:
         yield running
 
 

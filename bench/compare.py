@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -58,14 +58,14 @@ def compare(settings: Settings, shape: Shape) -> dict[str, Any]:
     """Measure every variant; the data of a scenario."""
     with ground() as here, ExitStack() as stack:
         targets, absent, mesh = _set_up(here, stack, shape)
-        variants = {name: _measurement(here, target, shape) for name, target in targets.items()}
-        for measure in variants.values():  # a first second each: caches, connection tables, CPU frequency
+        measurements = {name: _measurement(here, target, shape) for name, target in targets.items()}
+        for measure in measurements.values():  # a first second each: caches, connection tables, CPU frequency
             measure(1.0)
         patience = Patience(2.0 if settings.quick else 90.0)
         samples = interleave(
             {
                 name: partial(_quietly, patience, measure, settings.seconds)
-                for name, measure in variants.items()
+                for name, measure in measurements.items()
             },
             settings.rounds,
             _report,
@@ -145,29 +145,36 @@ def _report(number: int, name: str, load: wrk.Load) -> None:
 def _summary(
     samples: dict[str, list[wrk.Load]], absent: dict[str, str], spread_over: dict[str, int], shape: Shape
 ) -> dict[str, Any]:
-    rates = {name: [load.requests_per_second for load in loads] for name, loads in samples.items()}
     return {
         "shape": shape.sentence(),
         "baseline": DIRECT,
         "absent": absent,
         "mesh_opened_by_backend": spread_over,
-        "variants": {
-            name: {
-                "requests_per_second": Spread.of(rates[name]).json(1),
-                "ratio_to_direct": Spread.of(ratios(rates[name], rates[DIRECT])).json(),
-                "p50_us": Spread.of([load.p50_us for load in loads]).json(1),
-                "p99_us": Spread.of([load.p99_us for load in loads]).json(1),
-                "failures": sum(load.failures for load in loads),
-                "rounds": [round(rate, 1) for rate in rates[name]],
-            }
-            for name, loads in samples.items()
-        },
+        "variants": variants(samples),
+    }
+
+
+def variants(samples: Mapping[str, Sequence[wrk.Load]], baseline: str = DIRECT) -> dict[str, dict[str, Any]]:
+    """What the rounds say of each variant."""
+    rates = {name: [load.requests_per_second for load in loads] for name, loads in samples.items()}
+    slow = {name: [load.p99_us for load in loads] for name, loads in samples.items()}
+    return {
+        name: {
+            "requests_per_second": Spread.of(rates[name]).json(1),
+            f"ratio_to_{baseline}": Spread.of(ratios(rates[name], rates[baseline])).json(),
+            "p50_us": Spread.of([load.p50_us for load in loads]).json(1),
+            "p99_us": Spread.of(slow[name]).json(1),
+            f"p99_ratio_to_{baseline}": Spread.of(ratios(slow[name], slow[baseline])).json(),
+            "failures": sum(load.failures for load in loads),
+            "rounds": [round(rate, 1) for rate in rates[name]],
+        }
+        for name, loads in samples.items()
     }
 
 
 def ratio(data: dict[str, Any], name: str, to: str = DIRECT) -> float | None:
     """The median over the rounds of `name` divided by `to`; None if either was left out."""
-    variants = data["variants"]
-    if name not in variants or to not in variants:
+    known = data["variants"]
+    if name not in known or to not in known:
         return None
-    return Spread.of(ratios(variants[name]["rounds"], variants[to]["rounds"])).median
+    return Spread.of(ratios(known[name]["rounds"], known[to]["rounds"])).median

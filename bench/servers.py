@@ -35,12 +35,15 @@ def program(name: str) -> str:
 
 @contextmanager
 def nginx(
-    ground: Ground, addresses: Sequence[Address], *, workers: int, cgroup: str = "plain"
+    ground: Ground, addresses: Sequence[Address], *, workers: int, cgroup: str = "plain", locations: str = ""
 ) -> Iterator[None]:
-    """One nginx whose `workers` serve every address alike, so that one address has as much behind it as all."""
+    """One nginx whose `workers` serve every address alike, so that one address has as much behind it as all.
+
+    ``locations``: of its configuration, beside the one that answers everything.
+    """
     directory = ground.room("nginx")
     servers = "\n".join(
-        f'  server {{ listen {host}:{port} backlog=4096; location / {{ return 200 "hello\\n"; }} }}'
+        f'  server {{ listen {host}:{port} backlog=4096; {locations} location / {{ return 200 "hello\\n"; }} }}'
         for host, port in addresses
     )
     paths = "\n".join(

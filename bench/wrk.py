@@ -26,12 +26,21 @@ class Load:
 
 
 def command(
-    program: str, url: str, *, threads: int, connections: int, seconds: float, headers: tuple[str, ...] = ()
+    program: str,
+    url: str,
+    *,
+    threads: int,
+    connections: int,
+    seconds: float,
+    headers: tuple[str, ...] = (),
+    script: str = "",
 ) -> list[str]:
-    """The command line; wrk takes whole seconds only."""
+    """The command line; wrk takes whole seconds only. ``script``: the path of one in Lua."""
     arguments = [program, f"-t{threads}", f"-c{connections}", f"-d{max(1, round(seconds))}s", "--latency"]
     for header in headers:
         arguments += ["-H", header]
+    if script:
+        arguments += ["-s", script]
     return [*arguments, url]
 
 

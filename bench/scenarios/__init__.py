@@ -10,6 +10,9 @@ from bench.scenarios import (
     http2_python,
     import_time,
     keep_alive,
+    l7_keep_alive,
+    l7_local_reply,
+    l7_rules,
     memory,
     parser_cores,
     verifier_cost,
@@ -29,5 +32,8 @@ SCENARIOS: dict[str, Scenario] = {
         connect_cost.SCENARIO,
         keep_alive.SCENARIO,
         connection_per_request.SCENARIO,
+        l7_keep_alive.SCENARIO,
+        l7_local_reply.SCENARIO,
+        l7_rules.SCENARIO,
     )
 }
