@@ -176,7 +176,8 @@ class L7Site:
         return Service(name, addresses=(address,), backends=(backend,), **fields)
 
     def config(self, *services: Service, name: str = "l7", **fields: Any) -> Config:
-        return Config(name, cgroup=str(self.cgroup.path), services=services or (self.http(),), **fields)
+        fields = {"cgroup": str(self.cgroup.path), **fields}
+        return Config(name, services=services or (self.http(),), **fields)
 
     def mesh(self, *services: Service, drain_for: float = 2.0, **fields: Any) -> Mesh:
         """A mesh of this process, not started; closed at the end of the test."""

@@ -14,6 +14,7 @@ import msgspec
 
 from ebpfmesh.errors import EbpfMeshError
 from ebpfmesh.tiers.connect import needs
+from ebpfmesh.tiers.l7 import needs as l7_needs
 
 if TYPE_CHECKING:
     from ebpfmesh.features import Feature, State
@@ -55,7 +56,11 @@ def run(arguments: argparse.Namespace) -> int:
         features.every()
     with interrupt(signal.default_int_handler):  # a probe that is interrupted removes its cgroup or namespace
         found = [*_host(arguments.run_root, arguments.bpffs)]
-        found += _features() if not any(finding.blocks for finding in found) else [_unprobed(found)]
+        found += (
+            [*_features(), *_behaviour()]
+            if not any(finding.blocks for finding in found)
+            else [_unprobed(found)]
+        )
     ready = not any(finding.blocks for finding in found)
     if arguments.json:
         from ebpfmesh.cli.output import print_json
@@ -108,13 +113,19 @@ def _libbpf() -> Finding:
 
 def _object() -> Finding:
     from ebpfmesh.tiers.connect.tier import object_path
+    from ebpfmesh.tiers.l7 import loading
 
-    path = object_path()
-    if not path.is_file():
-        return Finding(
-            "missing", "programs", f"{path} was not built", "run `make build`, or install the wheel"
-        )
-    return Finding("ok", "programs", f"{path.name}, {path.stat().st_size} bytes")
+    paths = [
+        object_path(),
+        *(loading.object_path(name) for name in (loading.FIRST, *loading.PROTOCOLS.values())),
+    ]
+    for path in paths:
+        if not path.is_file():
+            return Finding(
+                "missing", "programs", f"{path} was not built", "run `make build`, or install the wheel"
+            )
+    size = sum(path.stat().st_size for path in dict.fromkeys(paths))
+    return Finding("ok", "programs", f"{', '.join(dict.fromkeys(path.name for path in paths))}: {size} bytes")
 
 
 def _btf() -> Finding:
@@ -185,6 +196,30 @@ def _features() -> Iterator[Finding]:
         yield _feature(feature, features.probe(feature.name))
 
 
+def _behaviour() -> Iterator[Finding]:
+    """What this kernel does with sockets whose requests are judged; a mesh without such services runs whatever it is."""
+    from ebpfmesh.tiers.l7 import behaviour
+
+    try:
+        found = behaviour.measure()
+    except EbpfMeshError as error:
+        yield Finding(
+            "absent", "L7 behaviour", f"could not be told: {error}", "services with l7 may not be safe here"
+        )
+        return
+    for one in found.outcomes:
+        if one.state == "ok":
+            yield Finding("ok", f"L7 {one.name}", one.proves)
+        else:
+            use = (
+                f"without it: no {', '.join(one.disables)}"
+                if one.disables
+                else "programs that rely on it differ"
+            )
+            said = one.text or "could not be told"
+            yield Finding("absent", f"L7 {one.name}", f"{one.proves}: {said}; {use}", one.remedy)
+
+
 def _unprobed(found: list[Finding]) -> Finding:
     """One finding for all features where something that every probe needs is missing."""
     lacking = ", ".join(finding.name for finding in found if finding.blocks)
@@ -197,11 +232,11 @@ def _unprobed(found: list[Finding]) -> Finding:
 
 
 def _feature(feature: Feature, state: State) -> Finding:
-    needed = feature.name in needs.FEATURES
+    needed, of_l7 = feature.name in needs.FEATURES, feature.name in l7_needs.FEATURES
     name = f"feature {feature.name}"
     if state.supported is True:
         return Finding("ok", name, feature.description)
-    use = "needed" if needed else "not needed by the connect tier"
+    use = "needed" if needed else "needed by services with l7" if of_l7 else "not needed by a mesh"
     if state.supported is False:
         remedy = f"Linux {feature.minimum} and later have it, if configured; {use}"
         return Finding(

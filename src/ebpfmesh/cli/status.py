@@ -100,7 +100,7 @@ def _policies(status: L7Status) -> list[str]:
 
     where = f"{plural(status.enrolled, 'connection')} enrolled; {size(status.memory)} of kernel memory"
     lines = ["", f"policies: generation {status.generation}; {where}", ""]
-    header = ["SERVICE", "L7", "CONNECTIONS", "OPEN", "REQUESTS", "ALLOWED", "DENIED", "LIMITED"]
+    header = ["SERVICE", "PROTOCOL", "CONNECTIONS", "OPEN", "REQUESTS", "ALLOWED", "DENIED", "LIMITED"]
     rows = [
         [
             one.name, one.protocol, one.connections, one.open, one.requests, one.allowed, one.denied, one.limited,

@@ -1,4 +1,4 @@
-"""The tiers of one mesh together: changed in one transaction, so that no connection reaches a service without its policy."""
+"""The tiers of one mesh: changed in one transaction, so that no connection reaches a service without its policy."""
 
 from __future__ import annotations
 
@@ -107,6 +107,7 @@ class Tiers:
         if l7 is None:
             return self.connect.apply(put, gone) if put or gone else None
         policies, without = l7.plan(config, judged)
+        fresh = [one for one in policies if one.l7 is not None and one.name not in l7.installed.policies]
         changes: list[Change] = []
 
         def before(numbers: dict[str, int]) -> None:
@@ -125,12 +126,16 @@ class Tiers:
             raise
         l7.drain(without)
         l7.set_log(config)
+        l7.meet_open(fresh)
         return applied
 
     def collect(self) -> bool:
         """Free what earlier changes retired; False if there was nothing."""
+        before = self._backends() if self.l7 is not None else set()
         freed = self.connect.collect()
         if self.l7 is not None:
+            if gone := before - self._backends():
+                self.l7.tables.clear_metrics(backends=gone)  # their numbers will be other backends'
             freed = self.l7.collect() or freed
         if self._drains:
             from ebpfmesh.tiers.l7 import draining
@@ -179,6 +184,16 @@ class Tiers:
     def object_hashes(self) -> dict[str, str]:
         """SHA-256 of the loaded objects, for the owner record."""
         return self.connect.object_hashes | (self.l7.object_hashes if self.l7 is not None else {})
+
+    def _backends(self) -> set[int]:
+        """The elements of the counters of all backends, those that left too."""
+        installed = self.connect.installed
+        every = (*installed.services.values(), *installed.retired.values())
+        return {
+            one.counter
+            for service in every
+            for one in (*service.backends.values(), *service.leaving.values())
+        }
 
     def _load(self, config: Config) -> L7Tier:
         from ebpfmesh.tiers.l7.tier import L7Tier

@@ -1,8 +1,8 @@
 """Brings the L7 tier's programs to their hooks: the protocols to slots, two to the sockhash, the rest to the cgroup.
 
-Slots are filled first, since a socket that is enrolled runs the programs at once; the sockhash comes before the cgroup. What
-is attached to the cgroup can be taken back until it is kept, as in the connect tier. A slot has no old and new: whoever
-holds the program array's element runs the new program from the next message on, on open connections too.
+Slots are filled first, since a socket that is enrolled runs the programs at once; the sockhash comes before the cgroup.
+All of it can be taken back until it is kept, as in the connect tier. A slot has no old and new: open connections too run
+what is in it from their next message on.
 """
 
 from __future__ import annotations
@@ -15,8 +15,6 @@ from ebpfmesh.errors import EbpfMeshError
 from ebpfmesh.tiers.l7.wire import SLOTS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from ebpfmesh.hooks.link import Link
     from ebpfmesh.ownership import Ownership
     from ebpfmesh.tiers.l7.loading import Loaded
@@ -78,24 +76,32 @@ class Attaching:
                 if found:
                     self.links[name] = found[0].open()
 
-    def attach(self, *, behind: Iterable[str] = ()) -> None:
+    def attach(self, *, anew: bool = False) -> None:
         """Attach what is not attached, and bring what is to this version; nothing is pinned yet.
 
-        ``behind`` names programs that have to be attached anew, behind the connect tier's new ones. Errors: AttachError,
-        CapabilityError; what has been done until then is undone by `take_back`.
+        ``anew``: programs that belong behind the connect tier's get new links, since that one has new ones. Errors:
+        AttachError, CapabilityError; what has been done until then is undone by `take_back`.
         """
+        self.attach_followers()
+        self.attach_behind(anew=anew)
+
+    def attach_followers(self) -> None:
+        """Attach what follows a connection; see `attach`."""
         self._tags = {name: one.detail.get("prog_tag") for name, one in self._ownership.pins.links().items()}
         self.fill_slots()
         for name, hook in AT_SOCKETS.items():
             self._put(name, hook, self._loaded.maps[SOCKETS])
-        cgroup = self._ownership.cgroup.fd  # not the path: another cgroup may have its name by now
         for name, hook in AT_CGROUP.items():
-            self._put(name, hook, cgroup)
-        again = set(behind)
+            self._put(
+                name, hook, self._ownership.cgroup.fd
+            )  # not the path: another cgroup may have its name by now
+
+    def attach_behind(self, *, anew: bool) -> None:
+        """Attach what belongs behind the connect tier's programs; see `attach`."""
         for name, hook in BEHIND_CONNECT.items():
-            if name in again and name in self.links and name not in self._new:
+            if anew and name in self.links:
                 self._aside.append(self.links.pop(name))
-            self._put(name, hook, cgroup)
+            self._put(name, hook, self._ownership.cgroup.fd)
 
     def keep(self) -> None:
         """Pin the new links: from here on they outlive this process."""
@@ -121,7 +127,6 @@ class Attaching:
             with suppress(EbpfMeshError):
                 self.links.pop(name).detach()
         self._new.clear()
-        self._aside.clear()
         self._let_go()
 
     def leave(self) -> dict[str, Link]:
@@ -133,6 +138,7 @@ class Attaching:
     def return_to(self, old: dict[str, Link]) -> None:
         """After a move that failed: the links at the cgroup before."""
         self.take_back()
+        self._aside = [one for one in self._aside if one not in old.values()]
         self.links |= old
 
     def detach_cgroup(self) -> None:
@@ -153,6 +159,8 @@ class Attaching:
         """Close the descriptors; pinned links go on, and so does what is on the sockhash."""
         for link in self.links.values():
             link.close(keep=link.mechanism != "link")
+        for link in self._aside:
+            link.close()
         self.links.clear()
         self._aside.clear()
         self._let_go()

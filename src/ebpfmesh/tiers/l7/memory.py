@@ -69,7 +69,7 @@ def need(config: Config, compiler: Any) -> Counter[str]:
 
 
 def max_entries(config: Config, compiler: Any, services: int) -> dict[str, int]:
-    """The capacity of each map: twice what the configuration needs, at least `FLOOR`; ``services`` is the connect tier's."""
+    """The capacity of each map: twice what the configuration needs, at least `FLOOR`; ``services``: the connect tier's."""
     needed = need(config, compiler)
     room = {name: max(FLOOR[name], 2 * needed[name] + 1) for name in (*ELEMENTS, *HASHES)}
     room["l7_replies"] = -(-room["l7_replies"] // REPLY_ELEMENTS) * REPLY_ELEMENTS

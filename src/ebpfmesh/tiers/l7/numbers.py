@@ -197,7 +197,7 @@ class Numbers:
         return run[1]
 
     def named(self, kind: Kind, name: str, action: int = 0) -> int:
-        """The number of a name, the same as long as the name is in force; workloads are the mesh's, others the service's."""
+        """The number of a name, the same as long as it is in force; workloads are the mesh's, others the service's."""
         raw = name.encode()
         if kind == "workload" and len(raw) >= NAME_BYTES:  # the path of a cgroup
             raw = (

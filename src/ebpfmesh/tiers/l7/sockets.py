@@ -15,6 +15,7 @@ from ebpfmesh.tiers.l7.wire import MarkState
 
 if TYPE_CHECKING:
     from ebpfmesh.maps.sock import SockHash
+    from ebpfmesh.tiers.connect.sockets import Socket
 
 
 class Marked(NamedTuple):
@@ -35,6 +36,13 @@ class Marked(NamedTuple):
     def lost(self) -> bool:
         """Whether nothing may leave it any more: it would hang until its time-out."""
         return self.state in (MarkState.UNENROLLED, MarkState.OUT_OF_STEP)
+
+
+def of_connect(one: Socket) -> Marked:
+    """A socket that the connect tier lists, and nobody has marked."""
+    return Marked(
+        one.cookie, one.namespace, 0, one.service, one.family, one.protocol, one.device, one.source, one.destination
+    )  # fmt: skip
 
 
 def listed(program_fd: int, map_fd: int) -> Iterator[Marked]:

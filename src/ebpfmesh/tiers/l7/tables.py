@@ -237,11 +237,17 @@ class Tables:
         self.write("l7_stats", dict.fromkeys(services, bytes(SERVICE_STATS.size)))
         self.clear_metrics(services=services)
 
-    def clear_metrics(self, *, services: Collection[int] = (), routes: Collection[int] = ()) -> None:
-        """Forget what was measured of numbers that are given out again."""
-        if (services or routes) and "l7_metrics" in self.maps:
+    def clear_metrics(
+        self,
+        *,
+        services: Collection[int] = (),
+        backends: Collection[int] = (),
+        routes: Collection[int] = (),
+    ) -> None:
+        """Forget what was measured of numbers that are given out again; ``backends``: elements of their counters."""
+        if (services or backends or routes) and "l7_metrics" in self.maps:
             self._about("l7_metrics")
-            metric_rows.forget(self.maps["l7_metrics"], services=services, routes=routes)
+            metric_rows.forget(self.maps["l7_metrics"], services=services, backends=backends, routes=routes)
 
     def limit_counters(self, number: int) -> tuple[int, ...]:
         """Admitted, refused, overflowed and contended, of the limit with this number."""

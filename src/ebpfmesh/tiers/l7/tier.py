@@ -6,11 +6,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from functools import cached_property
+from socket import IPPROTO_TCP
 from typing import TYPE_CHECKING, Any
 
 from ebpfmesh.engine.limit.gcra import expired
 from ebpfmesh.tiers.l7 import abilities, draining, loading, memory, sockets, status, workloads
-from ebpfmesh.tiers.l7.attaching import BEHIND_CONNECT, SOCKETS, Attaching
+from ebpfmesh.tiers.l7.attaching import SOCKETS, Attaching
 from ebpfmesh.tiers.l7.installed import Installed
 from ebpfmesh.tiers.l7.reconcile import Change, Reconciler
 from ebpfmesh.tiers.l7.tables import Tables
@@ -174,6 +175,35 @@ class L7Tier:
         """Let go of the sockets of services that are drained, whether or not they send anything."""
         sockets.run(self._lister("free_marks").fd, self.loaded.maps["l7_marks"].fd)
 
+    def meet_open(self, services: Iterable[Service]) -> None:
+        """Of services that have got ``l7`` just now: leave alone, and say so, or destroy what was open before.
+
+        What cannot be destroyed is said in the notices: the policies are in force, whatever comes of this.
+        """
+        wanted = {one.name: one for one in services}
+        if not wanted:
+            return
+        numbers = {number: name for name, number in self._numbers().items() if name in wanted}
+        marked = {one.cookie for one in self.sockets()}
+        before = [
+            one for one in self.connect.sockets() if one.service in numbers and one.cookie not in marked
+        ]
+        for number, name in numbers.items():
+            those = [
+                sockets.of_connect(one)
+                for one in before
+                if one.service == number and one.protocol == IPPROTO_TCP
+            ]
+            if not those:
+                continue
+            if wanted[name].open_sockets == "destroy":
+                ended, those = sockets.destroy(those)
+                self.destroyed += len(ended)
+            if those:
+                self.ownership.notices.append(
+                    f"{len(those)} connections to {name} were open before it had l7: left alone, until they close"
+                )
+
     def collect(self) -> bool:
         """Free what earlier changes retired, idle buckets of limits, and sockets that nothing may leave any more."""
         freed = self.reconciler.collect()
@@ -210,7 +240,7 @@ class L7Tier:
         ``behind_new``: the connect tier has attached programs just now, and ours have to come behind them. Errors:
         AttachError, CapabilityError.
         """
-        self._attaching.attach(behind=BEHIND_CONNECT if behind_new else ())
+        self._attaching.attach(anew=behind_new)
 
     def move(self, cgroup: Cgroup, connect: Callable[[], None]) -> None:
         """Attach to ``cgroup``; in between ``connect`` takes the connect tier there. After an error nothing has moved.
@@ -221,10 +251,10 @@ class L7Tier:
         old = self._attaching.leave()
         try:
             self.ownership.cgroup = cgroup
-            self._attaching.attach()
+            self._attaching.attach_followers()
             self.ownership.cgroup = before  # which `connect` looks at
             connect()
-            self._attaching.attach(behind=BEHIND_CONNECT)
+            self._attaching.attach_behind(anew=False)
         except BaseException:
             self._attaching.return_to(old)
             raise

@@ -1,4 +1,4 @@
-"""Keys and values as ``authorise/policy.h``, ``limit/limit.h``, ``measure/measure.h`` and ``enrol/connection.h`` declare them.
+"""Keys and values as ``authorise/policy.h``, ``limit/limit.h``, ``measure/measure.h``, ``enrol/connection.h`` have them.
 
 A test compares every size and offset with the headers' BTF, and every number with the compiler, so that the two sides
 cannot drift apart.
