@@ -126,8 +126,9 @@ def test_io_uring_is_judged(site, operation):
             _OP_WRITEV: (ctypes.addressof(vector), 1),
         }.get(operation, (ctypes.addressof(text), len(EVIL)))
         result = ring.submit(operation, one.fileno(), address, 0, length)
-        if result in (-errno.EINVAL, -errno.EOPNOTSUPP):
-            pytest.skip(f"this kernel's io_uring does not do it on such a socket: {os.strerror(-result)}")
+        if operation == _OP_SEND_ZC and result == -errno.EOPNOTSUPP:
+            assert site.witness.everything() == b""  # sockets of a sockmap have no such send
+            return
         assert result == len(EVIL)
         one.settimeout(3)
         refused(site, one)
