@@ -1,8 +1,8 @@
 """An agent of a mesh with policies, in a process of its own: ``l7_agent.py CONFIG RUN_ROOT BPFFS [WRITE]``.
 
 It starts the mesh of the file CONFIG (JSON), says "ready", and does what each line on standard input says: ``apply FILE``,
-``collect``, ``close``, ``keep``. With WRITE it dies by SIGKILL in that write of the policy maps after "ready"; with 0 it says
-after each ``apply`` how many there were.
+``collect``, ``close``, ``keep``. With WRITE it dies by SIGKILL in that write of the policy maps after "ready"; with 0 it
+says after each ``apply`` how many there were.
 """
 
 from __future__ import annotations

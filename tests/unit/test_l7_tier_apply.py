@@ -1,4 +1,4 @@
-"""Applies to the L7 tier on a fake kernel: whatever is killed when, a request is judged by the old policy or by the new one."""
+"""Applies to the L7 tier on a fake kernel: whatever is killed when, a request is judged by the old policy or the new."""
 
 from __future__ import annotations
 

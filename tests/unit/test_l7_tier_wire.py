@@ -29,7 +29,7 @@ def fields(layout: Layout) -> list[Leaf]:
     return [leaf for leaf in leaves(layout) if not leaf[0].startswith(("spare", "reserved"))]
 
 
-VERSION = [name for name in wire.Version._fields]
+VERSION = list(wire.Version._fields)
 
 SHARED = {
     "l7_settings value": (

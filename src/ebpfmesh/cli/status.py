@@ -111,8 +111,9 @@ def _policies(status: L7Status) -> list[str]:
     for one in status.services:
         if rest := {name: count for name, count in one.counters.items() if name not in _SHOWN}:
             lines.append(f"{one.name}: {', '.join(f'{name} {count}' for name, count in rest.items())}")
-    for name, text in status.failing.items():
-        lines.append(f"on enrolled sockets this kernel fails {name}: {text}")
+    lines += [
+        f"on enrolled sockets this kernel fails {name}: {text}" for name, text in status.failing.items()
+    ]
     return lines
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-
 from typing import TYPE_CHECKING
 
 from ebpfmesh.cli.mesh_name import add_name, mesh_name

@@ -54,8 +54,8 @@ def cleanup(
     left.
 
     ``first`` is called with each pin directory, under the lock, to end what cannot just be removed; it returns how many
-    connections still need what it set aside. Works without a record too. What is not ours stays and is named in ``left``. Errors: HeldError with the
-    pid while the agent lives; ConfigError of the name; CapabilityError, HostError.
+    connections still need what it set aside. Works without a record too. What is not ours stays and is named in
+    ``left``. Errors: HeldError with the pid while the agent lives; ConfigError of the name; CapabilityError, HostError.
     """
     run_directory = RunDirectory(name, run_root)
     removed = Removed(name=name)

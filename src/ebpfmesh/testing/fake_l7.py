@@ -1,7 +1,7 @@
 """A fake kernel for tests without root: the L7 tier's policy maps in memory, and all that a request would be judged by.
 
-`fake_l7_maps` stands in for the open maps; `judged_by` reads what ``authorise/decide.h`` would reach from a service, without
-the numbers that the agent chose, so that a test can ask after every single write what a request would see.
+`fake_l7_maps` stands in for the open maps; `judged_by` reads what ``authorise/decide.h`` would reach from a service, but
+for the numbers that the agent chose, so that a test can ask after every single write what a request would see.
 """
 
 from __future__ import annotations
