@@ -1,9 +1,9 @@
 """HTTP/2 peers for tests of the L7 tier: a server that keeps what it was asked, a client whose every frame is the test's.
 
-    with Http2Site(cgroup, netns, bpffs, tmp_path) as site:
-        site.start(site.http2(rules=(Rule("no", action="deny", paths=("/no/**",)),)))
-        client = site.client()
-        assert client.get("/no/x").status == 403
+with Http2Site(cgroup, netns, bpffs, tmp_path) as site:
+    site.start(site.http2(rules=(Rule("no", action="deny", paths=("/no/**",)),)))
+    client = site.client()
+    assert client.get("/no/x").status == 403
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ class Http2Server:
         self.errors: list[Exception] = []
         self.resets: list[int] = []
         self.connections = 0
+        self.raw = bytearray()  # of all connections, one after the other as it came
         self.segment: int | None = None  # bytes of a write, None: as they come
         self._settings = settings
         self._listener = netns.socket(socket.AF_INET, socket.SOCK_STREAM)
@@ -86,7 +87,9 @@ class Http2Server:
         if self._settings is not None:
             connection.local_settings = h2.settings.Settings(client=False, initial_values=self._settings)
             connection.local_settings._settings = {
-                key: value for key, value in connection.local_settings._settings.items() if key in self._settings
+                key: value
+                for key, value in connection.local_settings._settings.items()
+                if key in self._settings
             }
         streams: dict[int, tuple[Headers, bytearray]] = {}
         waiting: dict[int, bytes] = {}
@@ -97,6 +100,7 @@ class Http2Server:
                 data = accepted.recv(65536)
                 if not data:
                     return
+                self.raw += data
                 try:
                     for event in connection.receive_data(data):
                         self._on(connection, event, streams, waiting)
@@ -149,6 +153,18 @@ class Http2Server:
                 time.sleep(0.0002)
 
 
+def frames(stream: bytes) -> list[tuple[int, int, int, bytes]]:
+    """Type, flags, stream and payload of each frame, without a preface."""
+    found = []
+    at = 24 if stream.startswith(b"PRI") else 0
+    while at + 9 <= len(stream):
+        length = int.from_bytes(stream[at : at + 3], "big")
+        number = int.from_bytes(stream[at + 5 : at + 9], "big")
+        found.append((stream[at + 3], stream[at + 4], number, stream[at + 9 : at + 9 + length]))
+        at += 9 + length
+    return found
+
+
 def _text(value: str | bytes) -> str:
     return value.decode("latin-1") if isinstance(value, bytes) else value
 
@@ -179,7 +195,13 @@ class Http2Client:
         self.got: dict[int, Got] = {}
 
     def request(
-        self, path: str, *, method: str = "GET", body: bytes | None = None, headers: Iterable[tuple[str, str]] = (), end: bool = True
+        self,
+        path: str,
+        *,
+        method: str = "GET",
+        body: bytes | None = None,
+        headers: Iterable[tuple[str, str]] = (),
+        end: bool = True,
     ) -> int:
         """Make the frames of a request; ``flush`` sends them. Returns its stream."""
         stream: int = self.h2.get_next_available_stream_id()
@@ -242,7 +264,12 @@ class Http2Site(L7Site):
     """L7Site with an HTTP/2 server of its own beside."""
 
     def __init__(
-        self, cgroup: PrivateCgroup, netns: NetNs, bpffs: Path, directory: Path, settings: dict[int, int] | None = None
+        self,
+        cgroup: PrivateCgroup,
+        netns: NetNs,
+        bpffs: Path,
+        directory: Path,
+        settings: dict[int, int] | None = None,
     ) -> None:
         super().__init__(cgroup, netns, bpffs, directory)
         self.h2 = Http2Server(netns, settings)

@@ -158,7 +158,7 @@ L7_GLOBAL int h2_tell_settings(struct l7_room *room)
 	if (!c || !config)
 		return 0;
 	c->untold = 0;
-	l7_store64(room->window.data, 0x0000000004060000ull); /* length 6, SETTINGS, no flags, stream 0 */
+	l7_store64(room->window.data, 0x0000000004060000ull);	  /* length 6, SETTINGS, no flags, stream 0 */
 	l7_store64(room->window.data + 8, 0x0000000000010000ull); /* HEADER_TABLE_SIZE = 0 */
 	room->window.size = sizeof room->window;
 	room->window.start = 0;

@@ -11,6 +11,7 @@
 #include "frames.h"
 
 #define H2_ENTRY 6
+#define H2_UNKNOWN_SETTING 0xfafa /* reserved to be ignored, as GREASE does (RFC 8701's pattern) */
 
 /* How well an entry can be spared; 0: not at all. INITIAL_WINDOW_SIZE decides when bytes come, MAX_CONCURRENT_STREAMS how many
  * requests the server bears, ENABLE_CONNECT_PROTOCOL what may be asked. */
@@ -47,17 +48,18 @@ L7_INLINE __u32 h2_seen32(const struct l7_window *window, __u32 at)
 	return __builtin_bswap32((__u32)l7_word(window, at));
 }
 
-/* Makes the entry at a place HEADER_TABLE_SIZE = 0, in the segment and in the window. */
-L7_GLOBAL int h2_store_entry(struct __sk_buff *skb, struct l7_room *room, __u32 at)
+/* Makes the entry at a place HEADER_TABLE_SIZE = 0, in the segment and in the window; one that nobody knows if that was said
+ * before: said twice, there are clients that forget to follow it. */
+L7_GLOBAL int h2_store_entry(struct __sk_buff *skb, struct l7_room *room, __u32 at, __u32 id)
 {
-	__u8 entry[8] = { 0, HTTP_TABLE_SIZE, 0, 0, 0, 0, 0, 0 };
+	__u8 entry[8] = { id >> 8, id };
 
 	if (!room)
 		return -1;
 	if (bpf_skb_store_bytes(skb, room->base + at, entry, H2_ENTRY, 0))
 		return -1;
 	for (__u32 i = 0; i < H2_ENTRY; i++)
-		room->window.data[L7_INDEX(at + i, L7_WINDOW)] = i == 1 ? HTTP_TABLE_SIZE : 0;
+		room->window.data[L7_INDEX(at + i, L7_WINDOW)] = entry[i];
 	return 0;
 }
 
@@ -76,7 +78,8 @@ L7_CALLBACK long h2_entry_step(__u32 i, void *context)
 	if (id == HTTP_TABLE_SIZE) {
 		if (value < entries->c->server_table)
 			entries->c->server_table = value;
-		if (!h2_store_entry(entries->skb, entries->room, at))
+		if (!h2_store_entry(entries->skb, entries->room, at,
+				    entries->c->stateless ? H2_UNKNOWN_SETTING : HTTP_TABLE_SIZE))
 			entries->c->stateless = 1;
 		return 0;
 	}
@@ -101,7 +104,7 @@ L7_GLOBAL int h2_amend_settings(struct __sk_buff *skb, struct l7_room *room, str
 		c->server_table = HPACK_DEFAULT;
 	if (entries.end <= room->window.end)
 		bpf_loop(HTTP2_ENTRIES, h2_entry_step, &entries, 0);
-	if (!c->stateless && entries.best && !h2_store_entry(skb, room, entries.best_at))
+	if (!c->stateless && entries.best && !h2_store_entry(skb, room, entries.best_at, HTTP_TABLE_SIZE))
 		c->stateless = 1;
 	if (!c->stateless)
 		c->settings_due = 1;
@@ -121,17 +124,18 @@ L7_GLOBAL int h2_amend_ping(struct __sk_buff *skb, struct l7_room *room, struct 
 		return 0;
 	status = h2_seen32(&room->window, at + 9) & 0xffff;
 	stream = h2_seen32(&room->window, at + 13);
-	frame[4] = HTTP2_END_STREAM | HTTP2_END_HEADERS | HTTP2_PADDED;
+	frame[4] = HTTP2_END_STREAM | HTTP2_END_HEADERS;
 	frame[5] = stream >> 24;
 	frame[6] = stream >> 16;
 	frame[7] = stream >> 8;
 	frame[8] = stream;
-	frame[9] = 2;	  /* padding */
-	frame[10] = 0x08; /* :status, not indexed */
-	frame[11] = 3;
-	frame[12] = '0' + status / 100 % 10;
-	frame[13] = '0' + status / 10 % 10;
-	frame[14] = '0' + status % 10;
+	frame[9] = 0x08; /* :status, not indexed */
+	frame[10] = 3;
+	frame[11] = '0' + status / 100 % 10;
+	frame[12] = '0' + status / 10 % 10;
+	frame[13] = '0' + status % 10;
+	frame[14] = 0x0f; /* and to fill it, server with no value: padding is not understood by all */
+	frame[15] = 54 - 15;
 	c->pings--;
 	return bpf_skb_store_bytes(skb, room->base + at, frame, H2_PING_LENGTH, 0);
 }

@@ -20,10 +20,15 @@ enum h2_kind {
 	H2_END = 5,	  /* from here on nothing can be followed */
 	H2_UNDECIDED = 6, /* a part of a frame or of a header block */
 	H2_REQUEST = 7,	  /* a request's head, about which nothing is decided yet */
+	H2_REWRITE = 8,	  /* a header block that the server is given in other words */
 };
 
-#define H2_HELD 8192	/* room for bytes that were taken out undecided, and for a copy of what was judged last */
-#define H2_OUT 2048	/* room for frames of ours */
+#define H2_BLOCK 4608 /* room for a frame that is rewritten */
+#define H2_HELD 8192  /* … for bytes that were taken out undecided, and for a copy of what was judged last */
+#define H2_OUT 2048   /* … for frames of ours */
+#define H2_HELD_AT H2_BLOCK
+#define H2_OUT_AT (H2_BLOCK + H2_HELD)
+#define H2_ROOM (H2_BLOCK + H2_HELD + H2_OUT)
 #define H2_REFUSED 0x80 /* flag of a stream in the core's table: it was answered here, the server does not know of it */
 #define H2_CREDIT 8192	/* bytes of swallowed DATA after which the client's window is opened again at once */
 #define H2_SPLIT 64	/* segments that end with a frame, after one that did not, until replies are inserted again */
@@ -77,43 +82,44 @@ struct h2_connection {
 	/* between runs */
 	__u32 front_kind; /* decided and not dealt with: at the front of what comes next */
 	__u32 front;
-	__u32 rest_kind; /* of flows[L7_REQUEST].remaining */
-	__u32 held;	 /* bytes that were taken out undecided, in front of what comes next */
-	__u32 judged;	 /* bytes of the copy of what was let through last */
+	__u32 rest_kind;   /* of flows[L7_REQUEST].remaining */
+	__u32 held;	   /* bytes that were taken out undecided, in front of what comes next */
+	__u32 judged;	   /* bytes of the copy of what was let through last */
 	__u32 judged_held; /* … of which so many were held before */
-	__u32 exact;	 /* the copy holds all that was parsed, as it was sent */
-	__u64 judged_at; /* l7_mark.passed before it */
+	__u32 exact;	   /* the copy holds all that was parsed, as it was sent */
+	__u64 judged_at;   /* l7_mark.passed before it */
 	/* the connection */
-	__u32 refused;	 /* highest stream that was answered here */
-	__u32 allowed;	 /* highest stream that was let through */
-	__u32 goaway;	 /* 1 + last stream of our GOAWAY */
+	__u32 refused; /* highest stream that was answered here */
+	__u32 allowed; /* highest stream that was let through */
+	__u32 goaway;  /* 1 + last stream of our GOAWAY */
 	__u32 goaway_code;
 	__u32 goaway_due;
-	__u32 owed;	 /* of the client's connection window, bytes that were taken out */
-	__u32 poisoned;	 /* the server's table lacks entries that the client's has */
+	__u32 owed;	  /* of the client's connection window, bytes that were taken out */
+	__u32 poisoned;	  /* the server's table lacks entries that the client's has */
 	__u32 update_due; /* the server waits for a size update that was taken out */
-	__u32 ends;	 /* everything is swallowed */
-	__u32 split;	 /* of H2_SPLIT, how many are left */
-	__u32 pings;	 /* of ours that the server has not answered */
-	__u32 settings;	 /* SETTINGS that the client was shown, ours included */
+	__u32 ends;	  /* everything is swallowed */
+	__u32 split;	  /* of H2_SPLIT, how many are left */
+	__u32 pings;	  /* of ours that the server has not answered */
+	__u32 settings;	  /* SETTINGS that the client was shown, ours included */
 	__u32 acknowledged;
-	__u32 own_settings; /* the number of ours among them; 0: none */
-	__u32 server_table; /* SETTINGS_HEADER_TABLE_SIZE that the server announced, the least; 4096 without */
-	__u32 stateless;    /* the client was, or need not be, told HEADER_TABLE_SIZE = 0 */
+	__u32 own_settings;  /* the number of ours among them; 0: none */
+	__u32 server_table;  /* SETTINGS_HEADER_TABLE_SIZE that the server announced, the least; 4096 without */
+	__u32 stateless;     /* the client was, or need not be, told HEADER_TABLE_SIZE = 0 */
 	__u32 seen_settings; /* the server's first SETTINGS came */
-	__u32 settings_due;  /* … and had no entry that could be made HEADER_TABLE_SIZE = 0: ours are to be put behind them */
-	__u32 untold;	     /* SETTINGS of ours that the core was not told of */
-	__u32 lost;	     /* responses cannot be followed */
-	__u32 out;	     /* bytes of frames of ours in room */
+	__u32 settings_due; /* … and had no entry that could be made HEADER_TABLE_SIZE = 0: ours are to be put behind them */
+	__u32 untold; /* SETTINGS of ours that the core was not told of */
+	__u32 lost;   /* responses cannot be followed */
+	__u32 out;    /* bytes of frames of ours in room */
 	/* of a copy between a message and room: here, since of a cursor in memory the verifier knows nothing, and walks once */
 	__u32 copy_place; /* behind msg->data */
 	__u32 copy_at;	  /* in room */
 	__u32 copy_left;
 	__u32 copy_failed;
-	__u32 reserved;
+	__u32 block; /* bytes of the frame that is rewritten */
 	struct h2_request requests[HTTP2_STREAMS];
 	struct http2_tables tables;
-	__u8 room[H2_HELD + H2_OUT + 64];
+	struct l7_config config; /* the service's, so that all headers are listed */
+	__u8 room[H2_ROOM + 64];
 };
 
 L7_CLASSIC_MAP(l7_http2, BPF_MAP_TYPE_HASH, 256, __u64, struct h2_connection, 0);

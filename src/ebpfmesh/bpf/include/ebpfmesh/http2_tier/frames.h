@@ -19,7 +19,7 @@ L7_INLINE void h2_put8(struct h2_connection *c, __u32 byte)
 
 	barrier_var(at);
 	if (at < H2_OUT)
-		c->room[H2_HELD + at] = byte;
+		c->room[H2_OUT_AT + at] = byte;
 	c->out = at + 1;
 }
 
@@ -92,7 +92,7 @@ L7_INLINE void h2_put_text(struct h2_connection *c, const struct l7_reply *reply
 	barrier_var(length);
 	if (length > L7_REPLY_TEXT)
 		return;
-	bpf_probe_read_kernel(c->room + H2_HELD + at, length, reply->text + from);
+	bpf_probe_read_kernel(c->room + H2_OUT_AT + at, length, reply->text + from);
 	c->out = at + length;
 }
 
@@ -107,7 +107,7 @@ L7_INLINE void h2_put_retry(struct h2_connection *c, __u32 place, __u64 nanoseco
 	if (place > H2_OUT - L7_RETRY_DIGITS)
 		return;
 	for (int i = L7_RETRY_DIGITS - 1; i >= 0; i--) {
-		c->room[H2_HELD + place + i] = '0' + seconds % 10;
+		c->room[H2_OUT_AT + place + i] = '0' + seconds % 10;
 		seconds /= 10;
 	}
 }
@@ -155,8 +155,8 @@ L7_GLOBAL int h2_put_reply(struct h2_connection *c)
 	if (size) { /* the header again, with the length that it has by now */
 		at = c->out;
 		c->out = start;
-		h2_put_header(c, head + size, HTTP2_TYPE_HEADERS,
-			      HTTP2_END_HEADERS | (body ? 0 : HTTP2_END_STREAM), stream);
+		h2_put_header(c, head + size, HTTP2_TYPE_HEADERS, HTTP2_END_HEADERS | (body ? 0 : HTTP2_END_STREAM),
+			      stream);
 		c->out = at;
 	}
 	at = c->out;

@@ -9,6 +9,7 @@
 #include "../enrol/room.h"
 #include "../measure/count.h"
 #include "../measure/log.h"
+#include "rewrite.h"
 #include "trace.h"
 
 /* What is in force: for the whole of this run. 0 if it cannot be said. */
@@ -179,24 +180,13 @@ L7_GLOBAL int h2_refuse(struct l7_room *room, struct h2_connection *c)
 	return H2_ANSWER;
 }
 
-/* The server could not read this block: the client is told to ask again on a new connection. */
-L7_INLINE int h2_give_up(struct l7_room *room, struct h2_connection *c, __u32 id)
-{
-	__u32 last = c->refused > c->allowed ? c->refused : c->allowed;
-
-	h2_refuse_stream(c, id);
-	c->goaway = 1 + last;
-	c->goaway_code = H2_NO_ERROR;
-	c->goaway_due = 1;
-	c->next_answer.stream = 0;
-	l7_stat(room->decision.service_number, L7_STAT_GOAWAY, 1);
-	return H2_ANSWER;
-}
-
 /* Decided about, and let through. */
-L7_INLINE int h2_admit(struct l7_room *room, struct h2_connection *c, const struct http2_half *half, __u32 id)
+L7_INLINE int h2_admit(struct l7_room *room, struct h2_connection *c, __u32 id, int rewrites)
 {
-	int kind = h2_trace(room, c, half);
+	int kind = h2_trace(room, c, h2_half(c, L7_REQUEST), rewrites);
+
+	if (rewrites)
+		kind = h2_rewrite(room, c);
 
 	c->allowed = id;
 	h2_log(room, 0);
@@ -213,22 +203,11 @@ L7_GLOBAL int h2_on_request(struct l7_room *room, struct h2_connection *c)
 		return H2_END;
 	id = room->record.stream;
 	effects = c->tables.block[L7_REQUEST].effects;
-	if (c->goaway) { /* the client knows, or will, that it is not looked at */
-		h2_refuse_stream(c, id);
-		return H2_TAKE;
-	}
 	if (!h2_decide(room)) {
-		if (effects & (HPACK_INSERTS | HPACK_RESIZES))
-			c->poisoned = 1;
-		if (effects & HPACK_RESIZES && c->server_table < HPACK_DEFAULT)
-			c->update_due = 1;
+		h2_withhold(c, effects);
 		return h2_refuse(room, c);
 	}
-	if ((c->poisoned && effects & HPACK_REFERS) || (c->update_due && !(effects & HPACK_RESIZES)))
-		return h2_give_up(room, c, id);
-	if (effects & HPACK_RESIZES)
-		c->update_due = 0;
-	return h2_admit(room, c, h2_half(c, L7_REQUEST), id);
+	return h2_admit(room, c, id, h2_must_rewrite(c, effects));
 }
 
 #endif

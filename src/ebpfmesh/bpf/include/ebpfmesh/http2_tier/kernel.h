@@ -39,8 +39,7 @@ L7_INLINE int h2_may_push(struct bpf_sock *socket, __u32 bytes)
 {
 	struct sock___queues *sk = (void *)bpf_skc_to_tcp_sock(socket);
 
-	return sk && (__s64)BPF_CORE_READ(sk, sk_sndbuf) - BPF_CORE_READ(sk, sk_wmem_queued) >
-			     4096 + 2 * (__s64)bytes;
+	return sk && (__s64)BPF_CORE_READ(sk, sk_sndbuf) - BPF_CORE_READ(sk, sk_wmem_queued) > 4096 + 2 * (__s64)bytes;
 }
 
 #endif

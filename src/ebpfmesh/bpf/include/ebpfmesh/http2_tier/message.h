@@ -5,7 +5,6 @@
 
 #include "connection.h"
 
-#define H2_ROOM (H2_HELD + H2_OUT)
 #define H2_COPIED 32 /* bytes a step, as long as there are as many */
 
 struct h2_copying {
@@ -110,9 +109,9 @@ L7_GLOBAL int h2_read(struct sk_msg_md *msg, struct h2_connection *c, __u32 at, 
 		/* the verifier adds the bounds of both: a place beyond those 2 KiB is only for short ones */
 		if (at > H2_HELD || length > H2_OUT)
 			return -1;
-		return bpf_probe_read_kernel(c->room + at, length, data);
+		return bpf_probe_read_kernel(c->room + H2_HELD_AT + at, length, data);
 	}
-	return bpf_probe_read_kernel(c->room + at, length, data);
+	return bpf_probe_read_kernel(c->room + H2_HELD_AT + at, length, data);
 }
 
 L7_CALLBACK long h2_compare_step(__u32 i, void *context)
@@ -135,12 +134,12 @@ L7_CALLBACK long h2_compare_step(__u32 i, void *context)
 	if (n == 8) {
 		if (data + 8 > end)
 			return 1;
-		if (*(__u64 *)data != *(__u64 *)(c->room + at))
+		if (*(__u64 *)data != *(__u64 *)(c->room + H2_HELD_AT + at))
 			return 1;
 	} else {
 		if (data + 1 > end)
 			return 1;
-		if (*data != c->room[at])
+		if (*data != c->room[H2_HELD_AT + at])
 			return 1;
 	}
 	h2_copied(c, n);

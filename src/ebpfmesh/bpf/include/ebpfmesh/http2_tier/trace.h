@@ -61,10 +61,10 @@ L7_GLOBAL int h2_trace_of(struct l7_room *room, struct h2_connection *c, __u32 f
 }
 
 /* A block that is one frame, ends with its last byte, and stays within any limit. */
-L7_INLINE int h2_trace(struct l7_room *room, struct h2_connection *c, const struct http2_half *half)
+L7_INLINE int h2_trace(struct l7_room *room, struct h2_connection *c, const struct http2_half *half, int rewrites)
 {
 	return h2_trace_of(room, c,
-			   half->type == HTTP2_TYPE_HEADERS && !(half->flags & HTTP2_PADDED) &&
+			   !rewrites && half->type == HTTP2_TYPE_HEADERS && !(half->flags & HTTP2_PADDED) &&
 				   half->length + H2_TRACE_BLOCK + L7_INSERT_TEXT <= HTTP2_FRAME_LIMIT);
 }
 
@@ -85,7 +85,7 @@ L7_GLOBAL int h2_put_trace(struct h2_connection *c)
 		h2_put16(c, 0x656e);
 		h2_put8(c, 0x74);
 		h2_put8(c, L7_TRACE_LENGTH);
-		bpf_probe_read_kernel(c->room + H2_HELD + 14, L7_TRACE_LENGTH, c->trace.value);
+		bpf_probe_read_kernel(c->room + H2_OUT_AT + 14, L7_TRACE_LENGTH, c->trace.value);
 		c->out = H2_TRACE_BLOCK;
 	}
 	insert = l7_element(&l7_inserts, c->trace.insert);
@@ -100,7 +100,7 @@ L7_GLOBAL int h2_put_trace(struct h2_connection *c)
 	barrier_var(length);
 	if (length > L7_INSERT_TEXT)
 		return c->out;
-	bpf_probe_read_kernel(c->room + H2_HELD + (c->trace.length ? H2_TRACE_BLOCK : 0), length, insert->text + at);
+	bpf_probe_read_kernel(c->room + H2_OUT_AT + (c->trace.length ? H2_TRACE_BLOCK : 0), length, insert->text + at);
 	c->out += length;
 	return c->out;
 }

@@ -78,7 +78,7 @@ L7_GLOBAL int h2_insert(struct sk_msg_md *msg, struct h2_connection *c, __u32 he
 		return 0;
 	if (msg->size <= L7_WINDOW && bpf_msg_pull_data(msg, 0, msg->size, 0)) /* the transport is slow with pieces */
 		return -1;
-	if (h2_write(msg, c, end, H2_HELD, bytes) || bpf_msg_pull_data(msg, at, at + 3, 0))
+	if (h2_write(msg, c, end, H2_OUT_AT, bytes) || bpf_msg_pull_data(msg, at, at + 3, 0))
 		return -1;
 	data = msg->data;
 	if ((void *)(data + 3) > msg->data_end)
@@ -96,7 +96,7 @@ L7_INLINE int h2_release(struct sk_msg_md *msg, struct h2_connection *c)
 
 	if (!held)
 		return 0;
-	return bpf_msg_push_data(msg, 0, held, 0) || h2_write(msg, c, 0, 0, held) ? -1 : 0;
+	return bpf_msg_push_data(msg, 0, held, 0) || h2_write(msg, c, 0, H2_HELD_AT, held) ? -1 : 0;
 }
 
 /* The piece goes to the server, with what was held before it, and what is inserted. */
@@ -148,22 +148,46 @@ L7_INLINE int h2_may_answer(struct bpf_sock *socket, struct h2_connection *c)
 	return h2_is_between(c, L7_RESPONSE) && !c->lost && !c->split && !h2_backlog(socket);
 }
 
-/* Makes the message's first bytes those of room, and sends them to the client. */
-L7_GLOBAL int h2_say(struct sk_msg_md *msg, struct h2_connection *c, __u32 bytes)
+/* Makes the message's first bytes others, of room, and ends the piece behind them. */
+L7_GLOBAL int h2_replace(struct sk_msg_md *msg, struct h2_connection *c, __u32 bytes, __u32 from, __u32 length)
 {
-	__u32 out;
-
 	if (!c)
 		return -1;
-	out = c->out;
-	if (bytes > out && bpf_msg_pop_data(msg, 0, bytes - out, 0))
+	if (bytes > length && bpf_msg_pop_data(msg, 0, bytes - length, 0))
 		return -1;
-	if (bytes < out && bpf_msg_push_data(msg, 0, out - bytes, 0))
+	if (bytes < length && bpf_msg_push_data(msg, 0, length - bytes, 0))
 		return -1;
-	if (h2_write(msg, c, 0, H2_HELD, out))
+	if (h2_write(msg, c, 0, from, length))
 		return -1;
-	bpf_msg_apply_bytes(msg, out);
+	bpf_msg_apply_bytes(msg, length);
 	return 0;
+}
+
+/* What goes to the server is not what the client sent: if it does not go out, nobody can say what comes again. */
+L7_INLINE void h2_forget_judged(struct l7_mark *mark, struct h2_connection *c, __u32 bytes)
+{
+	c->judged_at = mark->passed;
+	c->judged = bytes;
+	c->judged_held = c->exact = 0;
+}
+
+/* The frame goes to the server in other words. */
+L7_GLOBAL int h2_reword(struct sk_msg_md *msg, struct h2_connection *c)
+{
+	struct bpf_sock *socket = msg->sk;
+	struct l7_mark *mark;
+
+	if (!c || !socket)
+		return SK_DROP;
+	mark = bpf_sk_storage_get(&l7_marks, socket, 0, 0);
+	if (!mark)
+		return SK_DROP;
+	c->held = 0;
+	h2_forget_judged(mark, c, c->block);
+	if (h2_replace(msg, c, c->piece, 0, c->block))
+		return h2_broken(mark);
+	h2_let_through(mark, c, c->block);
+	return l7_egress(msg, mark, c->block);
 }
 
 /* All that is to be said to the client, into room. A server's first frame is SETTINGS: if it has not come yet, ours is. */
@@ -199,9 +223,8 @@ L7_INLINE int h2_ask(struct sk_msg_md *msg, struct h2_connection *c, struct l7_m
 {
 	c->out = 0;
 	h2_put_ping(c, c->answer.status, c->answer.stream);
-	c->judged_at = mark->passed;
-	c->judged = c->judged_held = c->exact = 0;
-	if (h2_say(msg, c, bytes))
+	h2_forget_judged(mark, c, H2_PING_LENGTH);
+	if (h2_replace(msg, c, bytes, H2_OUT_AT, H2_PING_LENGTH))
 		return h2_broken(mark);
 	c->pings++;
 	h2_let_through(mark, c, H2_PING_LENGTH);
@@ -245,7 +268,7 @@ L7_GLOBAL int h2_respond(struct sk_msg_md *msg, struct h2_connection *c, __u32 b
 		return h2_silently(msg, mark, bytes);
 	if (c->answer.stream)
 		l7_stat(mark->service, L7_STAT_REPLIED, 1);
-	if (h2_say(msg, c, bytes))
+	if (h2_replace(msg, c, bytes, H2_OUT_AT, c->out))
 		return h2_broken(mark);
 	return bpf_msg_redirect_hash(msg, &l7_sockets, &cookie, BPF_F_INGRESS);
 }
@@ -292,7 +315,7 @@ L7_GLOBAL int h2_end(struct sk_msg_md *msg, struct l7_room *room, struct h2_conn
 	}
 	l7_stat(mark->service, L7_STAT_UNDECODABLE_REFUSED, 1);
 	c->ends = 1;
-	if (!c->acknowledged && !c->seen_settings && !c->allowed && !c->refused)
+	if (!h2_half(c, L7_REQUEST)->begun)
 		return SK_DROP; /* nobody speaks HTTP/2 here */
 	c->answer.stream = 0;
 	c->goaway = 1 + (c->refused > c->allowed ? c->refused : c->allowed);
@@ -344,6 +367,9 @@ L7_GLOBAL int h2_conclude(struct sk_msg_md *msg, struct l7_room *room)
 	case H2_KEEP:
 		h2_leave_undecided(c);
 		return h2_forward(msg, c);
+	case H2_REWRITE:
+		h2_leave_undecided(c);
+		return h2_reword(msg, c);
 	case H2_ANSWER:
 		h2_leave_undecided(c);
 		return h2_respond(msg, c, c->piece);

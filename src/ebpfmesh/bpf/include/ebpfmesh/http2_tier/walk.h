@@ -38,6 +38,8 @@ L7_INLINE void h2_append(struct h2_connection *c, __u32 kind, __u32 n)
 	}
 	if (kind == H2_ANSWER)
 		c->answer = c->next_answer;
+	if (kind == H2_REWRITE) /* there is room for one of them */
+		c->stopped = 1;
 	if (kind == H2_INSERT) {
 		c->inserted = 1;
 		c->trace = c->next_trace;
@@ -84,7 +86,7 @@ L7_GLOBAL int h2_next_sent(struct sk_msg_md *msg, struct l7_room *room, struct h
 		length = room->size - room->at;
 		if (length > L7_WINDOW)
 			length = L7_WINDOW;
-		if (c->kind == H2_KEEP || c->kind == H2_ANSWER) { /* what is judged at once is no longer than a window */
+		if (c->kind != H2_NONE && c->kind != H2_TAKE) { /* what is judged at once is no longer than a window */
 			if (room->at >= L7_WINDOW)
 				return H2_STOP;
 			if (length > L7_WINDOW - room->at)
@@ -127,16 +129,13 @@ L7_INLINE int h2_on_settings(struct h2_connection *c, const struct http2_half *h
 }
 
 /* A block that is no request's head: trailers, or on a stream that is forgotten. */
-L7_INLINE int h2_on_block(struct h2_connection *c, const struct http2_half *half, __u32 kind)
+L7_INLINE int h2_on_block(struct l7_room *room, struct h2_connection *c, const struct http2_half *half, __u32 kind)
 {
 	__u32 effects = c->tables.block[L7_REQUEST].effects;
 
 	if (kind && !h2_is_unknown(c, half))
-		return c->poisoned && effects & HPACK_REFERS ? H2_END : H2_KEEP;
-	if (effects & (HPACK_INSERTS | HPACK_RESIZES))
-		c->poisoned = 1;
-	if (effects & HPACK_RESIZES && c->server_table < HPACK_DEFAULT)
-		c->update_due = 1;
+		return h2_must_rewrite(c, effects) ? h2_rewrite(room, c) : H2_KEEP;
+	h2_withhold(c, effects);
 	return H2_TAKE;
 }
 
@@ -166,7 +165,7 @@ L7_INLINE int h2_on_frame(struct l7_room *room, struct h2_connection *c, const s
 	case HTTP2_TYPE_CONTINUATION:
 		if (room->record.kind == HTTP_REQUEST)
 			return H2_REQUEST;
-		return h2_on_block(c, half, room->record.kind);
+		return h2_on_block(room, c, half, room->record.kind);
 	case HTTP2_TYPE_SETTINGS:
 		return half->phase == HTTP2_HEADER ? h2_on_settings(c, half) : H2_KEEP;
 	case HTTP2_TYPE_RST_STREAM:
@@ -250,6 +249,8 @@ L7_CALLBACK long h2_sent_step(__u32 number, void *context)
 	(void)number;
 	if (!c || !config || h2_next_sent(walking->msg, room, c) != H2_CALL)
 		return 1;
+	if (h2_lists(c, config))
+		config = &c->config;
 	kind = h2_sent_answer(room, c, http2_parse(config, &room->window, &c->state, &c->tables, &room->record));
 	if (kind == H2_REQUEST)
 		kind = h2_on_request(room, c);
