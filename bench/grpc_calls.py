@@ -1,4 +1,5 @@
-"""grpcio's own client and server: `python -m bench.grpc_calls serve PORT`, `… call HOST PORT SECONDS`.
+"""grpcio's own client and server: `python -m bench.grpc_calls serve PORT`, `… call HOST PORT SECONDS`,
+`… refusal HOST PORT`.
 
 Unary calls with the same small message as h2load sends; one client, one call at a time, in a loop.
 """
@@ -40,8 +41,22 @@ def call(address: str, seconds: float) -> dict[str, float]:
     return {"calls_per_second": calls / took, "calls": calls}
 
 
+def refusal(address: str) -> str:
+    """The status of a call of a method that no server here has, and no policy lets through."""
+    import grpc
+
+    with grpc.insecure_channel(address, [("grpc.enable_http_proxy", 0)]) as channel:
+        try:
+            channel.unary_unary("/admin/users")(MESSAGE, timeout=10)
+        except grpc.RpcError as error:
+            return str(error.code().name)
+    return "OK"
+
+
 if __name__ == "__main__":
     if sys.argv[1] == "serve":
         serve(int(sys.argv[2]))
+    elif sys.argv[1] == "refusal":
+        print(refusal(f"{sys.argv[2]}:{sys.argv[3]}"))
     else:
         print(json.dumps(call(f"{sys.argv[2]}:{sys.argv[3]}", float(sys.argv[4]))))

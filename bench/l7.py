@@ -150,15 +150,17 @@ def site() -> Iterator[Site]:
             HAPROXY: sidecars.haproxy,
             ENVOY: partial(sidecars.envoy, concurrency=cores),
         }
-        for name, start in starts.items():
-            add(made, stack, name, start, PLAIN_BACKEND)
+        for port, (name, start) in enumerate(starts.items(), 9101):
+            add(made, stack, name, start, PLAIN_BACKEND, port=port)
         made.check()
         yield made
 
 
-def add(made: Site, stack: ExitStack, name: str, start: Callable[..., Any], backend: Address) -> None:
+def add(
+    made: Site, stack: ExitStack, name: str, start: Callable[..., Any], backend: Address, *, port: int
+) -> None:
     """Start a sidecar and let it take part; without its program it is left out and named."""
-    at = ("127.0.0.1", 9101 + len(made.peers))
+    at = ("127.0.0.1", port)
     try:
         process = stack.enter_context(start(made.here, at, backend))
     except servers.MissingError as missing:

@@ -10,6 +10,8 @@ from bench.scenarios import (
     http2_python,
     import_time,
     keep_alive,
+    l7_cpu_memory,
+    l7_http2,
     l7_keep_alive,
     l7_local_reply,
     l7_rules,
@@ -35,5 +37,7 @@ SCENARIOS: dict[str, Scenario] = {
         l7_keep_alive.SCENARIO,
         l7_local_reply.SCENARIO,
         l7_rules.SCENARIO,
+        l7_http2.SCENARIO,
+        l7_cpu_memory.SCENARIO,
     )
 }

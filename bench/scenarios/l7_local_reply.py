@@ -38,8 +38,8 @@ def measure(settings: Settings) -> Result:
                 bars.append(Bar.of(name, of_best, "ratio", ">=", 4))
         data["absent"] = site.absent
     method = (
-        f"wrk -t{_THREADS} -c{_CONNECTIONS}, every answer is the refusal (of 429 all but one a minute), each one's own text, "
-        f"and the connections stay open; {min(settings.rounds, _ROUNDS)} rounds of 1 s; ratios within a round, their median. "
+        f"wrk -t{_THREADS} -c{_CONNECTIONS}, every answer is the refusal (of 429 all but one a minute), each one's own "
+        f"text, and connections stay open; {min(settings.rounds, _ROUNDS)} rounds of 1 s; ratios within a round, median. "
         "The mesh's clients are connected to the backend, which sees nothing. " + l7.METHOD
     )
     return Result(method, data, bars)

@@ -24,7 +24,6 @@ _TARGET = "/api/v1/users"
 _SCRIPT = """
 local requests, at, count = {{}}, 0, 1250
 init = function(args)
-  wrk.init(args)
   for number = 0, count - 1 do
     local path = "/tenant" .. (number * 7919 % {nodes}) .. "{target}"
     requests[number] = wrk.format("GET", path, {{["User-Agent"] = "{agent}"}})
@@ -59,12 +58,12 @@ def measure(settings: Settings) -> Result:
         ),
     ]  # fmt: skip
     method = (
-        f"Services of {', '.join(f'{size:,}' for size in SIZES)} rules, {EACH} at each path prefix ({MANY} where it is said): "
-        "all but the last deny, by a header or a method that does not match, so that all are looked at; the last allows. "
-        f"decision_ns: {_SAMPLES} paths all over the rules, each decided many times over in one BPF_PROG_TEST_RUN of the "
-        "kernel's own decision (path normalised, hashed and walked, rules, no limit), its clock; their mean is a sample; "
-        f"rounds in turn. requests: wrk -t1 -c{_CONNECTIONS} through a mesh with all four services, 1,250 different requests "
-        "that go to all nodes in turn, so that the tables are no warmer than they are; "
+        f"Services of {', '.join(f'{size:,}' for size in SIZES)} rules, {EACH} at each path prefix ({MANY} where it is "
+        "said): all but the last deny, by a header or a method that does not match, so that all are looked at; the last "
+        f"allows. decision_ns: {_SAMPLES} paths all over the rules, each decided many times over in one BPF_PROG_TEST_RUN "
+        "of the kernel's own decision (path normalised, hashed and walked, rules, no limit), its clock; their mean is a "
+        f"sample; rounds in turn. requests: wrk -t1 -c{_CONNECTIONS} through a mesh with all four services, 1,250 "
+        "different requests that go to all nodes in turn, so that the tables are no warmer than they are; "
         f"{min(settings.rounds, _ROUNDS)} rounds of 1 s, ratios within a round."
     )
     return Result(method, data, bars)
