@@ -84,9 +84,10 @@ struct sk_psock {
 
 /* bpf_skc_to_tcp_sock() and bpf_skc_to_tcp6_sock() return these; a struct sock is at their start. */
 struct tcp_sock {
-	__u32 write_seq;     /* of the next byte that is queued */
-	__u32 snd_nxt;	     /* … that is sent */
-	__u32 notsent_lowat; /* TCP_NOTSENT_LOWAT; 0: the namespace's */
+	__u32 write_seq;	    /* of the next byte that is queued */
+	__u32 snd_nxt;		    /* … that is sent */
+	__u32 notsent_lowat;	    /* TCP_NOTSENT_LOWAT; 0: the namespace's */
+	unsigned char is_mptcp : 1; /* a subflow of MPTCP */
 } CORE;
 struct tcp6_sock;
 

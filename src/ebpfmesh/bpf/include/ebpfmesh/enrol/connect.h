@@ -65,6 +65,17 @@ L7_INLINE int l7_takes_caller(const struct l7_service *service, __u16 port)
 	return rule->action == L7_ALLOW || (rule->action != L7_DENY && otherwise);
 }
 
+/* MPTCP sends what one subflow was given over any other, also over those that no hook sees connect. */
+L7_INLINE int l7_is_mptcp(struct bpf_sock_addr *ctx)
+{
+	struct tcp_sock *tcp;
+
+	if (ctx->protocol == IPPROTO_MPTCP)
+		return 1;
+	tcp = bpf_skc_to_tcp_sock(ctx->sk);
+	return tcp && bpf_core_field_exists(tcp->is_mptcp) && BPF_CORE_READ_BITFIELD(tcp, is_mptcp);
+}
+
 /* Marks the socket, so that nothing leaves it before it is followed. 0, or the refusal. */
 L7_INLINE int l7_mark_socket(struct bpf_sock_addr *ctx, __u32 number, const struct l7_service *service)
 {
@@ -109,6 +120,10 @@ L7_INLINE int l7_on_connect(struct bpf_sock_addr *ctx)
 		}
 		l7_stat(number, L7_STAT_DENIED, 1);
 		return l7_refuse(L7_EACCES);
+	}
+	if (l7_is_mptcp(ctx)) {
+		l7_stat(number, L7_STAT_UNENROLLED, 1);
+		return service->flags & L7_UNJUDGED_PASSES ? L7_PROCEED : l7_refuse(L7_EACCES);
 	}
 	return l7_mark_socket(ctx, number, service) ? l7_refuse(L7_ENOMEM) : L7_PROCEED;
 }

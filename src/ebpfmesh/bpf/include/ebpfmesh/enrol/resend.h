@@ -10,11 +10,14 @@
 #include "room.h"
 #include "step.h"
 
+/* What an element begins as; nobody writes it. */
+L7_TABLE(l7_resend_blank, 1, struct l7_resend);
+
 /* Remembers the first bytes of the window, which are being judged. 0 if there is no room: then they must leave, or the connection
  * is out of step. */
 L7_GLOBAL int l7_keep_structure(struct l7_room *room, __u32 bytes)
 {
-	struct l7_resend *resend;
+	struct l7_resend *resend, *blank;
 	__u64 cookie;
 
 	if (!room || !bytes || bytes > L7_WINDOW)
@@ -22,8 +25,12 @@ L7_GLOBAL int l7_keep_structure(struct l7_room *room, __u32 bytes)
 	cookie = room->cookie;
 	resend = bpf_map_lookup_elem(&l7_resends, &cookie);
 	if (!resend) {
-		bpf_map_update_elem(&l7_resends, &cookie, room->window.data, BPF_NOEXIST);
-		return bpf_map_lookup_elem(&l7_resends, &cookie) ? 1 : 0;
+		blank = l7_element(&l7_resend_blank, 0); /* 6.1 takes no argument's memory as a value */
+		if (!blank || bpf_map_update_elem(&l7_resends, &cookie, blank, BPF_NOEXIST))
+			return 0;
+		resend = bpf_map_lookup_elem(&l7_resends, &cookie);
+		if (!resend)
+			return 0;
 	}
 	return bpf_probe_read_kernel(resend->bytes, L7_INDEX(bytes - 1, L7_WINDOW) + 1, room->window.data) ? 0 : 1;
 }
