@@ -15,6 +15,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Self, TypeVar
 
+from msgspec.structs import replace
+
 from ebpfmesh.mesh import Mesh
 from ebpfmesh.observe import Observer
 from ebpfmesh.policy.model import Backend, Config, Service
@@ -78,6 +80,11 @@ class Stage:
         config = Config("peers", cgroup=str(self.cgroup.path), services=services, **fields)
         self.mesh = Mesh(config, run_root=self.directory / "run", bpffs=self.bpffs, drain_for=2.0)
         return self.mesh.start()
+
+    def add(self, service: Service) -> None:
+        """One more service in the running mesh."""
+        assert self.mesh is not None
+        self.mesh.apply(replace(self.mesh.config, services=(*self.mesh.config.services, service)))
 
     def address(self, service: str) -> str:
         """ "host:port" of a service, as a URL has it."""

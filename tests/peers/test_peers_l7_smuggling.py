@@ -42,7 +42,6 @@ GARBAGE = {
     "a space before the colon": b"GET / HTTP/1.1\r\nHost: a\r\nx-user : root\r\n\r\n",
     "a version to come": b"GET /smuggled HTTP/1.2\r\nHost: a\r\n\r\n",
     "a request behind the last": b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n" + smuggling.NEXT,
-    "behind CONNECT": b"CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n" + smuggling.NEXT,
     "behind an upgrade": b"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"
     + smuggling.NEXT,
     "redis": b"*1\r\n$4\r\nPING\r\n",
@@ -169,7 +168,7 @@ def test_no_spelling_of_a_denied_path_passes(stage: Stage, echo: Server, target:
 
 @pytest.mark.parametrize("target", [
     "/ADMIN", "/administrator", "/admin%20", "/x/admin", "/%25%36%31dmin", "/admin/../x", "/x/..//y", "/a%20b",
-    "/a?b=/admin", "/admin%2e", "http://web/a?/admin",
+    "/a?b=/admin", "/admin%2e",
 ])  # fmt: skip
 def test_other_paths_pass_as_they_were_sent(stage: Stage, echo: Server, target: str) -> None:
     with stage.connect("echo") as connection:
@@ -193,8 +192,8 @@ def test_path_parameters_that_are_kept_are_characters_as_others(
     ("/", ["Host: secret.example."]), ("/", ["Host: \t secret.example \t"]), ("/", ["Host: a.hidden.example"]),
     ("http://secret.example/", ["Host: other.example"]), ("http://SECRET.example:8080/", ["Host: other.example"]),
     ("http://user@secret.example/", ["Host: other.example"]),
-    pytest.param("http://other.example/", ["Host: secret.example"], marks=TWO_HOSTS),
-    pytest.param("http://secret.example@other.example/", ["Host: secret.example"], marks=TWO_HOSTS),
+    ("http://other.example/", ["Host: secret.example"]),
+    ("http://secret.example@other.example/", ["Host: secret.example"]),
     ("/", ["Host: a", "X-User: root"]), ("/", ["Host: a", "x-user:root"]), ("/", ["Host: a", "X-USER:\troot \t"]),
     ("/", ["Host: a", "x-user: other", "x-user: root"]), ("/", ["Host: a", "x-user: root", "x-user: other"]),
 ])  # fmt: skip

@@ -81,8 +81,9 @@ L7_GLOBAL int http1_judge(struct l7_room *room, struct l7_connection *connection
 	if (room->record.present >> HTTP_SCHEME & 1)
 		room->record.repeated |= 1u << HTTP_HOST;
 	l7_decide(&room->record, decision);
-	if (decision->allowed && http1_upgrades_past(&room->record) &&
-	    decision->service.undecodable != L7_PASS_OPAQUE) {
+	/* a tunnel would carry requests past us just so, whoever it leads to */
+	if (decision->allowed && decision->service.undecodable != L7_PASS_OPAQUE &&
+	    (decision->method == 1u << L7_CONNECT || http1_upgrades_past(&room->record))) {
 		decision->allowed = 0;
 		decision->reason = L7_UNDECODABLE;
 		decision->reply = decision->service.undecodable_reply;
