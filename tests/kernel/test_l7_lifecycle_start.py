@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from l7_site import L7Site
 
-from ebpfmesh.errors import CapacityError
+from ebpfmesh.errors import CapacityError, KernelError
 from ebpfmesh.identity.workload import Workload
 from ebpfmesh.policy.request_match import HeaderMatch
 from ebpfmesh.policy.rule import Rule
@@ -119,6 +119,27 @@ def test_a_change_that_does_not_fit_leaves_both_tiers_as_they_were(site: L7Site)
     assert (site.get(connection, "/admin").status, site.get(connection, "/1").status) == (403, 200)
     with pytest.raises(OSError, match=r"unreachable|timed out|refused"):
         site.connect(("10.96.0.12", 80))
+
+
+def test_a_change_that_fails_half_way_leaves_both_tiers_as_they_were(
+    site: L7Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mesh = site.start(site.http(rules=(NO_ADMIN,)))
+    connection = site.connect()
+    assert (site.get(connection, "/admin").status, site.get(connection, "/shop").status) == (403, 200)
+
+    def failing(*_: object) -> None:
+        raise KernelError("flip", errno=5)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(mesh.connect.tables, "put", failing)
+        with pytest.raises(KernelError, match="flip"):
+            mesh.apply(site.config(site.http(rules=(NO_SHOP,)), site.http("new", "10.96.0.12:80")))
+    for one in (connection, site.connect()):
+        assert (site.get(one, "/admin").status, site.get(one, "/shop").status) == (403, 200)
+    mesh.apply(site.config(site.http(rules=(NO_SHOP,)), site.http("new", "10.96.0.12:80")))
+    assert (site.get(connection, "/admin").status, site.get(connection, "/shop").status) == (200, 403)
+    assert site.get(site.connect(("10.96.0.12", 80)), "/admin").status == 200
 
 
 def test_a_workload_is_found_again_when_its_cgroup_is_made_again(site: L7Site, cgroup: PrivateCgroup) -> None:

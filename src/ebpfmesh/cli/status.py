@@ -109,8 +109,8 @@ def _policies(status: L7Status) -> list[str]:
     ]  # fmt: skip
     lines.append(table(header, rows) if rows else "no policies")
     for one in status.services:
-        if rest := {name: count for name, count in one.counters.items() if name not in _SHOWN}:
-            lines.append(f"{one.name}: {', '.join(f'{name} {count}' for name, count in rest.items())}")
+        rest = [f"{name} {count}" for name, count in one.counters.items() if name not in _SHOWN]
+        lines += [f"{one.name}: {', '.join(rest)}"] if rest else []
     lines += [
         f"on enrolled sockets this kernel fails {name}: {text}" for name, text in status.failing.items()
     ]
