@@ -134,3 +134,13 @@ def test_replies_that_are_not_safe_are_not_used() -> None:
     bad = Outcome("local_reply", "a reply arrives", "fails", disables=("local_reply",))
     assert abilities.refused(Behaviour("x", (bad,))) == 1
     assert abilities.refused(Behaviour("x", ())) == 0
+
+
+def test_http2_that_comes_later_finds_little_room_and_that_is_said(site: L7Site) -> None:
+    mesh = site.start(site.http(rules=(NO_ADMIN,)))
+    assert mesh.l7 is not None
+    assert mesh.l7.loaded.maps["l7_http2"].max_entries == 64
+    mesh.put(site.http("calls", "10.96.0.11:80", l7="grpc"))
+    assert "l7_http2" in mesh.l7.specs
+    assert any("room for 64 HTTP/2 connections" in one for one in mesh.notices)
+    assert site.get(site.connect(), "/admin").status == 403

@@ -22,6 +22,9 @@ FLOOR = {
 }  # fmt: skip
 """The least room that is made: a small mesh grows for a while without its maps being made anew."""
 
+HTTP2_FLOOR = 64
+"""Room for connections of HTTP/2, 43 KiB each, where no service speaks it yet."""
+
 _ELEMENT = 48 + 16  # struct htab_elem before the key, and a bucket
 
 
@@ -86,7 +89,7 @@ def max_entries(config: Config, compiler: Any, services: int) -> dict[str, int]:
         "l7_sockets": connections,
         "l7_parts": some,
         "l7_resends": some,
-        "l7_http2": getattr(config.capacity, "l7_http2", some),
+        "l7_http2": some if any(one.l7 in ("http2", "grpc") for one in config.services) else HTTP2_FLOOR,
         "l7_buckets": config.capacity.l7_limit_keys,
         "l7_metrics": config.capacity.l7_metrics,
     }

@@ -145,6 +145,12 @@ class L7Tier:
         self._made.clear()
         self._attaching.fill_slots()
         self._attaching.keep()
+        room, wanted = self.loaded.maps.get("l7_http2"), capacities["l7_http2"]
+        if "l7_http2" in found and room is not None and room.max_entries < wanted:
+            self.ownership.notices.append(
+                f"there is room for {room.max_entries} HTTP/2 connections at a time, since no service spoke it at first: "
+                f"`ebpfmesh stop`, then `ebpfmesh run` makes room for {wanted}"
+            )
 
     # --- changes --------------------------------------------------------------------------------------------------
 
