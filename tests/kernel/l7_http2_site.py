@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import select
 import socket
+import struct
 import threading
 import time
 from collections.abc import Iterable
@@ -84,17 +85,14 @@ class Http2Server:
 
     def _serve(self, accepted: socket.socket) -> None:
         connection = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False))
-        if self._settings is not None:
-            connection.local_settings = h2.settings.Settings(client=False, initial_values=self._settings)
-            connection.local_settings._settings = {
-                key: value
-                for key, value in connection.local_settings._settings.items()
-                if key in self._settings
-            }
         streams: dict[int, tuple[Headers, bytearray]] = {}
         waiting: dict[int, bytes] = {}
         with accepted, suppress(OSError):
             connection.initiate_connection()
+            if self._settings is not None:  # others than it believes to have
+                connection.data_to_send()
+                entries = b"".join(struct.pack(">HI", *each) for each in self._settings.items())
+                accepted.sendall(struct.pack(">IBxxxx", len(entries) << 8 | 4, 0) + entries)
             self._flush(accepted, connection)
             while not self._stopped(accepted):
                 data = accepted.recv(65536)
@@ -132,7 +130,8 @@ class Http2Server:
             waiting[event.stream_id] = answer
 
     def _go_on(self, connection: Any, waiting: dict[int, bytes]) -> None:
-        for stream, answer in list(waiting.items()):
+        for stream, whole in list(waiting.items()):
+            answer = whole
             while answer:
                 room = min(connection.local_flow_control_window(stream), connection.max_outbound_frame_size)
                 if room <= 0:

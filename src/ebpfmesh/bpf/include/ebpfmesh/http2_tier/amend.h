@@ -124,6 +124,9 @@ L7_GLOBAL int h2_amend_ping(struct __sk_buff *skb, struct l7_room *room, struct 
 		return 0;
 	status = h2_seen32(&room->window, at + 9) & 0xffff;
 	stream = h2_seen32(&room->window, at + 13);
+	c->pings--;
+	if (!stream) /* a PING of the server's own: the client will answer */
+		return bpf_skb_store_bytes(skb, room->base + at + 4, frame, 1, 0);
 	frame[4] = HTTP2_END_STREAM | HTTP2_END_HEADERS;
 	frame[5] = stream >> 24;
 	frame[6] = stream >> 16;
@@ -136,7 +139,6 @@ L7_GLOBAL int h2_amend_ping(struct __sk_buff *skb, struct l7_room *room, struct 
 	frame[13] = '0' + status % 10;
 	frame[14] = 0x0f; /* and to fill it, server with no value: padding is not understood by all */
 	frame[15] = 54 - 15;
-	c->pings--;
 	return bpf_skb_store_bytes(skb, room->base + at, frame, H2_PING_LENGTH, 0);
 }
 

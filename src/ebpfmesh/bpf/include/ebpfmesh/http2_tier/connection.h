@@ -100,6 +100,7 @@ struct h2_connection {
 	__u32 ends;	  /* everything is swallowed */
 	__u32 split;	  /* of H2_SPLIT, how many are left */
 	__u32 pings;	  /* of ours that the server has not answered */
+	__u32 wakes;	  /* one of them is to wake the client, which has not answered it */
 	__u32 settings;	  /* SETTINGS that the client was shown, ours included */
 	__u32 acknowledged;
 	__u32 own_settings;  /* the number of ours among them; 0: none */

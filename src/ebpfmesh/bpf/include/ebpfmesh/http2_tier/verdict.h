@@ -217,18 +217,22 @@ L7_GLOBAL int h2_compose(struct h2_connection *c)
 	return c->out;
 }
 
-/* The refusal cannot be put in here: the server is asked for a PING, and its answer, which has a place of its own, becomes the
- * refusal (h2_amend()). */
+/* Nothing can be put in here: the server is asked for a PING, and its answer, which has a place of its own, becomes the
+ * refusal; or, where it is only the client's window that is due, a PING to the client, whose answer is the next occasion
+ * (h2_amend_ping()). */
 L7_INLINE int h2_ask(struct sk_msg_md *msg, struct h2_connection *c, struct l7_mark *mark, __u32 bytes)
 {
 	c->out = 0;
-	h2_put_ping(c, c->answer.status, c->answer.stream);
+	h2_put_ping(c, c->answer.stream ? c->answer.status : 0, c->answer.stream);
 	h2_forget_judged(mark, c, H2_PING_LENGTH);
 	if (h2_replace(msg, c, bytes, H2_OUT_AT, H2_PING_LENGTH))
 		return h2_broken(mark);
 	c->pings++;
+	if (!c->answer.stream)
+		c->wakes = 1;
 	h2_let_through(mark, c, H2_PING_LENGTH);
-	l7_stat(mark->service, L7_STAT_OUTSTANDING_REPLIED, 1);
+	if (c->answer.stream)
+		l7_stat(mark->service, L7_STAT_OUTSTANDING_REPLIED, 1);
 	return l7_egress(msg, mark, H2_PING_LENGTH);
 }
 
@@ -258,11 +262,10 @@ L7_GLOBAL int h2_respond(struct sk_msg_md *msg, struct h2_connection *c, __u32 b
 		c->held = 0;
 	}
 	if (!h2_may_answer(socket, c)) {
-		if (!c->answer.stream)
-			return h2_silently(msg, mark, bytes);
-		if (!c->lost && c->seen_settings && h2_may_push(socket, H2_PING_LENGTH))
+		if (bytes && (c->answer.stream || !c->wakes) && !c->lost && c->seen_settings &&
+		    h2_may_push(socket, H2_PING_LENGTH))
 			return h2_ask(msg, c, mark, bytes);
-		return h2_broken(mark);
+		return c->answer.stream ? h2_broken(mark) : h2_silently(msg, mark, bytes);
 	}
 	if (!h2_compose(c))
 		return h2_silently(msg, mark, bytes);
@@ -356,8 +359,10 @@ L7_GLOBAL int h2_conclude(struct sk_msg_md *msg, struct l7_room *room)
 	c = h2_find(cookie);
 	if (!c)
 		return SK_DROP;
-	if (c->kind == H2_TAKE && c->owed >= H2_CREDIT && !c->undecided)
+	if (c->kind == H2_TAKE && c->owed >= H2_CREDIT) {
 		c->kind = H2_ANSWER;
+		c->answer.stream = 0;
+	}
 	cut = c->kind == H2_TAKE ? c->piece : c->taken;
 	if (c->kind == H2_TAKE)
 		c->kind = H2_NONE;

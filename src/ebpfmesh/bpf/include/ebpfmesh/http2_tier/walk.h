@@ -18,7 +18,7 @@ L7_INLINE void h2_append(struct h2_connection *c, __u32 kind, __u32 n)
 {
 	if (kind == H2_KEEP && !n)
 		return;
-	if (c->kind == H2_TAKE && kind != H2_TAKE && !c->taken) {
+	if (c->kind == H2_TAKE && kind != H2_TAKE && !c->taken && (c->owed < H2_CREDIT || c->wakes)) {
 		c->taken = c->piece;
 		c->kind = H2_NONE;
 		c->piece = 0;
@@ -155,6 +155,15 @@ L7_INLINE int h2_on_data(struct l7_room *room, struct h2_connection *c, const st
 	return H2_KEEP;
 }
 
+/* The client's answer to the PING that was to make it send something (h2_ask()). */
+L7_INLINE int h2_is_woken(struct l7_room *room, struct h2_connection *c, const struct http2_half *half)
+{
+	__u32 end = room->window.start;
+
+	return c->wakes && half->flags & HTTP2_ACK && end >= 8 && !c->flows[L7_REQUEST].remaining &&
+	       (l7_word(&room->window, end - 8) & 0xffffffff) == __builtin_bswap32(H2_PING_TAG << 16);
+}
+
 /* A whole frame, or all of it but a payload of which nothing depends. */
 L7_INLINE int h2_on_frame(struct l7_room *room, struct h2_connection *c, const struct http2_half *half)
 {
@@ -174,6 +183,10 @@ L7_INLINE int h2_on_frame(struct l7_room *room, struct h2_connection *c, const s
 		h2_finish(room, c, half->stream);
 		return H2_KEEP;
 	case HTTP2_TYPE_PING:
+		if (!h2_is_woken(room, c, half))
+			return H2_KEEP;
+		c->wakes = 0;
+		return H2_TAKE;
 	case HTTP2_TYPE_GOAWAY:
 		return H2_KEEP;
 	}
