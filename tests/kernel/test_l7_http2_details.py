@@ -1,4 +1,4 @@
-"""HTTP/2 in the kernel: traces, uploads that find no room, segments that cut the server's frames, other settings of a server."""
+"""HTTP/2 in the kernel: traces, uploads that find no room, segments that cut frames, other settings of a server."""
 
 from __future__ import annotations
 

@@ -211,6 +211,7 @@ SEC("sk_msg") int http2_sent(struct sk_msg_md *msg)
 L7_GLOBAL int h2_receive(struct __sk_buff *skb, struct l7_room *room)
 {
 	struct l7_connection *connection;
+	struct h2_connection *c;
 	__u64 cookie = bpf_get_socket_cookie(skb);
 
 	if (!room)
@@ -222,10 +223,13 @@ L7_GLOBAL int h2_receive(struct __sk_buff *skb, struct l7_room *room)
 	room->size = skb->len;
 	room->at = room->base = room->found = 0;
 	room->window.start = room->window.end = 0;
+	c = h2_find(cookie);
+	if (c)
+		c->tail_due = c->answer_left ? 1 : 0;
 	return h2_begin_decision(&room->decision, connection->service);
 }
 
-L7_GLOBAL int h2_received_end(struct l7_room *room)
+L7_GLOBAL int h2_received_end(struct __sk_buff *skb, struct l7_room *room)
 {
 	struct h2_connection *c;
 	__u64 cookie;
@@ -234,7 +238,10 @@ L7_GLOBAL int h2_received_end(struct l7_room *room)
 		return 0;
 	cookie = room->cookie;
 	c = h2_find(cookie);
-	return c ? h2_note_border(c) : 0;
+	if (!c)
+		return 0;
+	h2_go_on(skb, c);
+	return h2_note_border(c);
 }
 
 /* A segment that could not be looked at. */
@@ -262,7 +269,7 @@ SEC("sk_skb/stream_verdict") int http2_received(struct __sk_buff *skb)
 	}
 	if (h2_receive(skb, receiving.room)) {
 		bpf_loop(H2_STEPS_RECEIVED, h2_received_step, &receiving, 0);
-		h2_received_end(receiving.room);
+		h2_received_end(skb, receiving.room);
 	}
 	l7_leave(receiving.room);
 	return SK_PASS;

@@ -111,22 +111,23 @@ L7_GLOBAL int h2_amend_settings(struct __sk_buff *skb, struct l7_room *room, str
 	return 0;
 }
 
-/* The server's answer to a PING of ours: the head of a response that ends its stream, with nothing but its status. */
-L7_GLOBAL int h2_amend_ping(struct __sk_buff *skb, struct l7_room *room, struct h2_connection *c)
+/* The frame that the answer to the first question becomes: the head of a response that ends its stream, with nothing but its
+ * status; or a PING of the server's own, which the client will answer. */
+L7_INLINE void h2_word_answer(struct h2_connection *c)
 {
-	__u32 at, status, stream;
-	__u8 frame[24] = { 0, 0, 8, HTTP2_TYPE_HEADERS };
+	const struct h2_question *question = &c->questions[L7_INDEX(c->asked, H2_QUESTIONS)];
+	__u32 status = question->status, stream = question->stream;
+	__u8 *frame = c->answer_frame;
 
-	if (!room || !c)
-		return 0;
-	at = room->window.start;
-	if (h2_seen32(&room->window, at + 9) >> 16 != H2_PING_TAG)
-		return 0;
-	status = h2_seen32(&room->window, at + 9) & 0xffff;
-	stream = h2_seen32(&room->window, at + 13);
-	c->pings--;
-	if (!stream) /* a PING of the server's own: the client will answer */
-		return bpf_skb_store_bytes(skb, room->base + at + 4, frame, 1, 0);
+	__builtin_memset(frame, 0, sizeof c->answer_frame);
+	frame[2] = 8;
+	if (!stream) {
+		frame[3] = HTTP2_TYPE_PING;
+		frame[9] = H2_PING_TAG >> 8;
+		frame[10] = H2_PING_TAG & 255;
+		return;
+	}
+	frame[3] = HTTP2_TYPE_HEADERS;
 	frame[4] = HTTP2_END_STREAM | HTTP2_END_HEADERS;
 	frame[5] = stream >> 24;
 	frame[6] = stream >> 16;
@@ -139,25 +140,67 @@ L7_GLOBAL int h2_amend_ping(struct __sk_buff *skb, struct l7_room *room, struct 
 	frame[13] = '0' + status % 10;
 	frame[14] = 0x0f; /* and to fill it, server with no value: padding is not understood by all */
 	frame[15] = 54 - 15;
-	return bpf_skb_store_bytes(skb, room->base + at, frame, H2_PING_LENGTH, 0);
+}
+
+/* Of the frame, bytes from done on, over what stands at a place of the segment, as far as it goes. */
+L7_GLOBAL int h2_store_answer(struct __sk_buff *skb, struct h2_connection *c, __u32 place, __u32 done, __u32 room)
+{
+	__u32 left = H2_PING_LENGTH - done;
+
+	if (!c || done >= H2_PING_LENGTH)
+		return 0;
+	if (left > room)
+		left = room;
+	c->answer_left = H2_PING_LENGTH - done - left;
+	barrier_var(left);
+	if (!left || left > H2_PING_LENGTH)
+		return 0;
+	return bpf_skb_store_bytes(skb, place, c->answer_frame + L7_INDEX(done, 32), left, 0);
+}
+
+/* A PING of the server begins, or goes on, at the window's start, done bytes of it having gone by as they were: those are the same
+ * in what it becomes. Whether it answers us is plain if its payload is here; else if the client has none that waits. */
+L7_GLOBAL int h2_amend_ping(struct __sk_buff *skb, struct l7_room *room, struct h2_connection *c, __u32 done)
+{
+	struct l7_window *window;
+	__u32 at, shown;
+
+	if (!room || !c)
+		return 0;
+	window = &room->window;
+	at = window->start;
+	shown = window->end - at;
+	if (done + shown > 4 && !(l7_byte(window, at + 4 - done) & HTTP2_ACK))
+		return 0;
+	if (done + shown >= 11 ? h2_seen32(window, at + 9 - done) >> 16 != H2_PING_TAG : c->client_pings) {
+		if (c->client_pings)
+			c->client_pings--;
+		return 0;
+	}
+	if (!c->pings)
+		return 0;
+	h2_word_answer(c);
+	c->pings--;
+	c->asked++;
+	return h2_store_answer(skb, c, room->base + at, done, room->size - room->base - at);
 }
 
 /* Before the core is shown what begins here, if it is a frame. */
 L7_INLINE void h2_amend(struct __sk_buff *skb, struct l7_room *room, struct h2_connection *c)
 {
+	struct http2_half *half = h2_half(c, L7_RESPONSE);
 	struct l7_window *window = &room->window;
-	__u32 at = window->start, length, type, flags;
+	__u32 at = window->start, done = half->got, shown = window->end - at;
 
-	if (window->end - at < 9 || !h2_is_between(c, L7_RESPONSE))
+	if (half->phase > HTTP2_HEADER || half->block || c->flows[L7_RESPONSE].remaining || done > 3 || c->answer_left)
 		return;
-	length = h2_seen32(window, at) >> 8;
-	type = l7_byte(window, at + 3);
-	flags = l7_byte(window, at + 4);
-	if (type == HTTP2_TYPE_SETTINGS && !(flags & HTTP2_ACK))
-		h2_amend_settings(skb, room, c, length);
-	else if (type == HTTP2_TYPE_PING && flags & HTTP2_ACK && length == 8 && c->pings &&
-		 window->end - at >= H2_PING_LENGTH)
-		h2_amend_ping(skb, room, c);
+	if (done + shown < 4)
+		return;
+	if (l7_byte(window, at + 3 - done) == HTTP2_TYPE_PING)
+		h2_amend_ping(skb, room, c, done);
+	else if (!done && shown >= 9 && l7_byte(window, at + 3) == HTTP2_TYPE_SETTINGS &&
+		 !(l7_byte(window, at + 4) & HTTP2_ACK))
+		h2_amend_settings(skb, room, c, h2_seen32(window, at) >> 8);
 }
 
 #endif

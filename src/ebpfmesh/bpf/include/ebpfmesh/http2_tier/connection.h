@@ -60,6 +60,14 @@ struct h2_trace {
 	__u8 value[64];
 };
 
+/* A PING of ours to the server. */
+struct h2_question {
+	__u32 status; /* 0: it is to wake the client */
+	__u32 stream;
+};
+
+#define H2_QUESTIONS 128
+
 struct h2_connection {
 	struct l7_flow flows[2];
 	struct l7_state state;
@@ -94,14 +102,18 @@ struct h2_connection {
 	__u32 goaway;  /* 1 + last stream of our GOAWAY */
 	__u32 goaway_code;
 	__u32 goaway_due;
-	__u32 owed;	  /* of the client's connection window, bytes that were taken out */
-	__u32 poisoned;	  /* the server's table lacks entries that the client's has */
-	__u32 update_due; /* the server waits for a size update that was taken out */
-	__u32 ends;	  /* everything is swallowed */
-	__u32 split;	  /* of H2_SPLIT, how many are left */
-	__u32 pings;	  /* of ours that the server has not answered */
-	__u32 wakes;	  /* one of them is to wake the client, which has not answered it */
-	__u32 settings;	  /* SETTINGS that the client was shown, ours included */
+	__u32 owed;	    /* of the client's connection window, bytes that were taken out */
+	__u32 poisoned;	    /* the server's table lacks entries that the client's has */
+	__u32 update_due;   /* the server waits for a size update that was taken out */
+	__u32 ends;	    /* everything is swallowed */
+	__u32 split;	    /* of H2_SPLIT, how many are left */
+	__u32 pings;	    /* of ours that the server has not answered */
+	__u32 wakes;	    /* one of them is to wake the client, which has not answered it */
+	__u32 client_pings; /* PINGs of the client that the server has not answered */
+	__u32 asked;	    /* of the PINGs of ours, the first that is not answered: element of questions */
+	__u32 answer_left;  /* of an answer that is being changed, bytes that come with the next segment */
+	__u32 tail_due;	    /* … at the front of the segment at hand */
+	__u32 settings;	    /* SETTINGS that the client was shown, ours included */
 	__u32 acknowledged;
 	__u32 own_settings;  /* the number of ours among them; 0: none */
 	__u32 server_table;  /* SETTINGS_HEADER_TABLE_SIZE that the server announced, the least; 4096 without */
@@ -118,8 +130,10 @@ struct h2_connection {
 	__u32 copy_failed;
 	__u32 block; /* bytes of the frame that is rewritten */
 	struct h2_request requests[HTTP2_STREAMS];
+	struct h2_question questions[H2_QUESTIONS];
 	struct http2_tables tables;
 	struct l7_config config; /* the service's, so that all headers are listed */
+	__u8 answer_frame[64];
 	__u8 room[H2_ROOM + 64];
 };
 

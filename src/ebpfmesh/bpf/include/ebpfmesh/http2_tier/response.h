@@ -17,6 +17,16 @@ L7_INLINE void h2_responses_lost(struct h2_connection *c, __u32 service)
 	l7_stat(service, L7_STAT_RESPONSES_LOST, 1);
 }
 
+/* An answer to a PING of ours that the segment before this one began is changed to its end: behind what shows the segment to the
+ * core, which is to see it as it came. */
+L7_GLOBAL int h2_go_on(struct __sk_buff *skb, struct h2_connection *c)
+{
+	if (!c || !c->tail_due)
+		return 0;
+	c->tail_due = 0;
+	return h2_store_answer(skb, c, 0, H2_PING_LENGTH - c->answer_left, skb->len);
+}
+
 L7_GLOBAL int h2_next_received(struct __sk_buff *skb, struct l7_room *room, struct h2_connection *c)
 {
 	struct l7_flow *flow;
@@ -39,6 +49,7 @@ L7_GLOBAL int h2_next_received(struct __sk_buff *skb, struct l7_room *room, stru
 			return 1;
 		}
 		l7_open_window(room, flow, length, L7_RESPONSE);
+		h2_go_on(skb, c);
 	}
 	h2_amend(skb, room, c);
 	room->call.start = room->window.start;

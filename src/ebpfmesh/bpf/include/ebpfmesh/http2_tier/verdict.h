@@ -222,11 +222,16 @@ L7_GLOBAL int h2_compose(struct h2_connection *c)
  * (h2_amend_ping()). */
 L7_INLINE int h2_ask(struct sk_msg_md *msg, struct h2_connection *c, struct l7_mark *mark, __u32 bytes)
 {
+	struct h2_question *question;
+
 	c->out = 0;
 	h2_put_ping(c, c->answer.stream ? c->answer.status : 0, c->answer.stream);
 	h2_forget_judged(mark, c, H2_PING_LENGTH);
 	if (h2_replace(msg, c, bytes, H2_OUT_AT, H2_PING_LENGTH))
 		return h2_broken(mark);
+	question = &c->questions[L7_INDEX(c->asked + c->pings, H2_QUESTIONS)];
+	question->stream = c->answer.stream;
+	question->status = c->answer.stream ? c->answer.status : 0;
 	c->pings++;
 	if (!c->answer.stream)
 		c->wakes = 1;
@@ -263,7 +268,7 @@ L7_GLOBAL int h2_respond(struct sk_msg_md *msg, struct h2_connection *c, __u32 b
 	}
 	if (!h2_may_answer(socket, c)) {
 		if (bytes && (c->answer.stream || !c->wakes) && !c->lost && c->seen_settings &&
-		    h2_may_push(socket, H2_PING_LENGTH))
+		    c->pings < H2_QUESTIONS && h2_may_push(socket, H2_PING_LENGTH))
 			return h2_ask(msg, c, mark, bytes);
 		return c->answer.stream ? h2_broken(mark) : h2_silently(msg, mark, bytes);
 	}

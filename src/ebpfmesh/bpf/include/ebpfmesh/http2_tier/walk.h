@@ -183,8 +183,10 @@ L7_INLINE int h2_on_frame(struct l7_room *room, struct h2_connection *c, const s
 		h2_finish(room, c, half->stream);
 		return H2_KEEP;
 	case HTTP2_TYPE_PING:
-		if (!h2_is_woken(room, c, half))
+		if (!h2_is_woken(room, c, half)) {
+			c->client_pings += half->flags & HTTP2_ACK ? 0 : 1;
 			return H2_KEEP;
+		}
 		c->wakes = 0;
 		return H2_TAKE;
 	case HTTP2_TYPE_GOAWAY:
