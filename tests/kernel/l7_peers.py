@@ -201,9 +201,47 @@ def http(one: socket.socket) -> None:
                 one.sendall(OK + b"Content-Length: 0\r\n\r\n")
 
 
+class _Slow(socket.socket):
+    """Takes little at a time, and pauses in between."""
+
+    def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
+        time.sleep(0.0003)
+        return super().recv_into(buffer, min(nbytes or len(buffer), 3000), flags)
+
+
+def slow_http(one: socket.socket) -> None:
+    """The same with small buffers, reading little at a time."""
+    with _Slow(fileno=one.detach()) as slow:
+        http(slow)
+
+
+def dying_http(one: socket.socket) -> None:
+    """After CRASH_AFTER bytes half a response, and the whole process is killed."""
+    left = CRASH_AFTER
+    while left and (data := one.recv(left)):
+        left -= len(data)
+    one.sendall(OK + b"Content-Length: 1000\r\n\r\nhalf")
+    time.sleep(0.05)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 MODES: dict[str, Callable[[socket.socket], None]] = {
     function.__name__: function
-    for function in (echo, late_echo, slow_echo, digest, counted, http, send, reset, close_unread, die, mute)
+    for function in (
+        echo,
+        late_echo,
+        slow_echo,
+        digest,
+        counted,
+        http,
+        slow_http,
+        dying_http,
+        send,
+        reset,
+        close_unread,
+        die,
+        mute,
+    )
 }
 
 
@@ -223,7 +261,7 @@ def serve(family: int, address: str) -> None:
     for mode in MODES:
         one = listeners[mode] = socket.socket(family, socket.SOCK_STREAM)
         one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if mode in ("slow_echo", "mute"):
+        if mode in ("slow_echo", "slow_http", "mute"):
             one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL)
             one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL)
         one.bind((address, 0))
@@ -239,7 +277,7 @@ def serve(family: int, address: str) -> None:
 
 
 def _serve(connection: socket.socket, function: Callable[[socket.socket], None]) -> None:
-    with connection, suppress(OSError):  # the client may be gone
+    with connection, suppress(OSError, ValueError):  # the client may be gone, in the middle of a request too
         function(connection)
 
 

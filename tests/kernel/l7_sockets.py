@@ -100,11 +100,11 @@ def _peers(place: Place | MeshPlace, path: str, family: int) -> Peers:
 class MeshPlace:
     """Clients in a cgroup under a mesh whose services are HTTP/1, one for each path and family; a context manager.
 
-    ``fields`` are those of each service; ``mesh`` is the running mesh.
+    ``mode`` is which server is behind them, ``fields`` are those of each service; ``mesh`` is the running mesh.
     """
 
-    def __init__(self, **fields: Any) -> None:
-        self._undo, self._fields = ExitStack(), {"l7": "http1", **fields}
+    def __init__(self, mode: str = "http", **fields: Any) -> None:
+        self._undo, self._mode, self._fields = ExitStack(), mode, {"l7": "http1", **fields}
 
     def __enter__(self) -> Self:
         with ExitStack() as undo:
@@ -131,7 +131,7 @@ class MeshPlace:
 
     def _services(self) -> Iterator[Service]:
         for (path, family), peers in self.peers.items():
-            address, port = peers.at("http")
+            address, port = peers.at(self._mode)
             at, backend = written(*self.address(path, family)), Backend(written(address, port))
             yield Service(f"{path}-{int(family)}", addresses=(at,), backends=(backend,), **self._fields)
 
@@ -157,7 +157,7 @@ class MeshPlace:
             if send_buffer:
                 one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
             one.settimeout(PATIENCE)
-            one.connect(self.address(path, family) if meshed else self.peers[path, family].at("http"))
+            one.connect(self.address(path, family) if meshed else self.peers[path, family].at(self._mode))
             yield one
 
     def counters(self, path: str = "loopback", family: int = socket.AF_INET) -> Counter[str]:
