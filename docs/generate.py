@@ -27,6 +27,10 @@ def render(text: str) -> str:
         name, arguments = match[2], match[3].split()
         if name in made:
             return f"{match[1]}{made[name]()}{match[4]}"
+        if name == "l7":
+            import l7_figures
+
+            return f"{match[1]}{l7_figures.section(*arguments)}{match[4]}"
         import parser_tables
 
         return f"{match[1]}{_table(*parser_tables.table(name, arguments))}{match[4]}"

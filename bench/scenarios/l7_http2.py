@@ -99,14 +99,7 @@ def _start(here: Ground, stack: ExitStack) -> tuple[list[l7.Site], dict[str, str
     for cgroup, (nghttpd, grpcio) in {"plain": _PLAIN, "mesh": _MESHED}.items():
         stack.enter_context(_nghttpd(here, nghttpd, cgroup))
         stack.enter_context(_grpcio(here, grpcio, cgroup))
-    services = "".join(
-        _SERVICE.format(
-            name=name, address=address, backend=backend, rate=sidecars.RATE,
-            service=grpc_calls.SERVICE, method=grpc_calls.METHOD,
-        )
-        for name, address, backend in zip(("h2load", "grpcio"), _SERVICES, _MESHED, strict=True)
-    )  # fmt: skip
-    stack.enter_context(l7.mesh(here, services))
+    stack.enter_context(l7.mesh(here, services()))
     sites = []
     envoy = partial(sidecars.envoy, concurrency=len(os.sched_getaffinity(0)), http2=True)
     for number, (plain, service) in enumerate(zip(_PLAIN, _SERVICES, strict=True)):
@@ -115,6 +108,17 @@ def _start(here: Ground, stack: ExitStack) -> tuple[list[l7.Site], dict[str, str
         sites.append(site)
     _check(sites[1])
     return sites, sites[0].absent
+
+
+def services() -> str:
+    """The mesh's services, in TOML."""
+    return "".join(
+        _SERVICE.format(
+            name=name, address=address, backend=backend, rate=sidecars.RATE,
+            service=grpc_calls.SERVICE, method=grpc_calls.METHOD,
+        )
+        for name, address, backend in zip(("h2load", "grpcio"), _SERVICES, _MESHED, strict=True)
+    )  # fmt: skip
 
 
 @contextmanager
