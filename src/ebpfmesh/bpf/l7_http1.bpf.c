@@ -136,6 +136,7 @@ SEC("sk_msg") int http1_sent(struct sk_msg_md *msg)
 		l7_leave(room);
 		return http1_fails(msg, mark, L7_STAT_LOOK_UPS_FAILED);
 	}
+	connection->config = room->decision.service.config;
 	if (connection->flags & (L7_SWALLOWS | L7_SWALLOWS_ALL)) {
 		verdict = http1_swallows(msg, room, mark, connection);
 		if (verdict < 0 && !room->size) {
@@ -174,11 +175,9 @@ SEC("sk_skb/stream_verdict") int http1_received(struct __sk_buff *skb)
 		if (l7_fetch_part(room, L7_RESPONSE))
 			http1_responses_lost(connection);
 	}
-	if (l7_begin_decision(&room->decision, connection) && !(connection->flags & L7_RESPONSES_LOST)) {
-		walking.config = l7_element(&l7_configs, room->decision.service.config);
-		if (walking.config)
-			bpf_loop(L7_WALK, http1_received_step, &walking, 0);
-	}
+	walking.config = l7_element(&l7_configs, connection->config);
+	if (walking.config && !(connection->flags & L7_RESPONSES_LOST))
+		bpf_loop(L7_WALK, http1_received_step, &walking, 0);
 	if (http1_is_in_head(connection) && !(connection->flags & L7_RESPONSES_LOST)) {
 		connection->flags |= L7_HAS_RESPONSE_PART;
 		if (l7_keep_part(room, L7_RESPONSE))

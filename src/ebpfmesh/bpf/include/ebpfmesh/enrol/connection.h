@@ -86,7 +86,7 @@ struct l7_connection {
 	__u64 answered;
 	__u64 received; /* bytes of the response at hand */
 	__u32 status;	/* its status */
-	__u32 spare;
+	__u32 config;	/* element of l7_configs that its requests are read by */
 	struct l7_in_flight in_flight[L7_IN_FLIGHT];
 };
 
