@@ -117,6 +117,7 @@ ANSWERS: dict[str, Callable[[Accepted, Request], bool]] = {
     "/reset": resets(b""),
     "/reset-midway": resets(plain(200, BIG)[:5000]),
     "/late": ends_late,
+    "/strange": whole(b"this is not HTTP, and goes on\r\n\r\n"),
     "/watched": watched,
 }
 
@@ -172,7 +173,11 @@ def seen(
 @pytest.mark.parametrize("service", ["four", "six"])
 @pytest.mark.parametrize(
     "path",
-    [path for path in ANSWERS if path not in ("/early", "/garbage", "/two-lengths", "/late", "/watched")],
+    [
+        path
+        for path in ANSWERS
+        if path not in ("/early", "/garbage", "/two-lengths", "/late", "/strange", "/watched")
+    ],
 )
 def test_a_response_is_the_same_and_counted(stage: Stage, web: Server, path: str, service: str) -> None:
     ending = path in ("/close", "/until-the-end", "/old", "/cut", "/silent-end", "/reset", "/reset-midway")
@@ -285,3 +290,14 @@ def test_head_has_no_body_whatever_its_length_says(stage: Stage, web: Server) ->
             response = client.read(head_only=bool(n % 2))
             assert response.values("content-length") == [str(len(f"{'HEAD' if n % 2 else 'GET'} /{n} "))]
     web.taken()
+
+
+def test_a_denial_behind_a_response_that_cannot_be_followed_fails_the_send(stage: Stage, web: Server) -> None:
+    expected = {"requests": 2, "allowed": 1, "denied": 1, "responses_lost": 1, "outstanding_dropped": 1}
+    with stage.counts("four", expected), stage.connect("four") as connection:
+        connection.sendall(request("/strange"))
+        assert connection.recv(1 << 16).startswith(b"this")
+        with pytest.raises(PermissionError):
+            connection.sendall(request("/admin/x"))
+    [one] = web.taken()
+    assert one.received == request("/strange")
