@@ -189,7 +189,7 @@ def in_turn(
 
     ``rounds`` is how many at most: the L7 scenarios have many variants, and all of them together are to take minutes.
     """
-    patience = Patience(1.0 if settings.quick else 15.0)
+    patience = Patience(1.0 if settings.quick else 8.0)
 
     def quietly(measure: Callable[[float], Sample]) -> Sample:
         patience.wait()

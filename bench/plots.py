@@ -8,7 +8,7 @@ from typing import Any
 from bench import machine
 from bench.result import Scenario
 
-_PEERS = ("haproxy", "envoy", "httptools", "h11", "h2", "nghttp2", "hpack")
+_PEERS = ("nginx", "haproxy", "envoy", "httptools", "h11", "h2", "nghttp2", "hpack")
 _OURS, _OTHERS, _BASELINE, _INK, _FAINT = "#1f6f8b", "#c9a66b", "#8c8c8c", "#222222", "#dddddd"
 
 
