@@ -267,8 +267,8 @@ L7_GLOBAL int h2_respond(struct sk_msg_md *msg, struct h2_connection *c, __u32 b
 		c->held = 0;
 	}
 	if (!h2_may_answer(socket, c)) {
-		if (bytes && (c->answer.stream || !c->wakes) && !c->lost && c->seen_settings &&
-		    c->pings < H2_QUESTIONS && h2_may_push(socket, H2_PING_LENGTH))
+		if (bytes && !c->lost && c->pings < H2_QUESTIONS &&
+		    (c->answer.stream || (!c->wakes && h2_may_push(socket, H2_PING_LENGTH))))
 			return h2_ask(msg, c, mark, bytes);
 		return c->answer.stream ? h2_broken(mark) : h2_silently(msg, mark, bytes);
 	}
