@@ -14,7 +14,7 @@ from http.client import HTTPConnection, HTTPException
 
 HOST, PORT = sys.argv[1], int(sys.argv[2])
 KEPT = sys.argv[3] if len(sys.argv) > 3 else None
-PAUSE = 0.002 if KEPT is None else 0.01
+PAUSE = 0.005 if KEPT is None else 0.01
 
 
 def get(connection: HTTPConnection, headers: dict[str, str]) -> str:

@@ -5,6 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from demo_parts.account import Account
 
 _BAR = 30
 _COLOURS = {"bold": "1", "dim": "2", "green": "32", "red": "31", "cyan": "36"}
@@ -31,6 +35,11 @@ class Screen:
         self._drawn = 0
         print(f"  {text}", flush=True)
 
+    def quote(self, text: str) -> None:
+        """Lines of a file or of another program."""
+        for line in text.splitlines():
+            self.say(self.paint(f"  | {line}".rstrip(), "dim"))
+
     def table(
         self, status: str, backends: Mapping[str, int], removed: str | None = None, last: bool = False
     ) -> None:
@@ -55,19 +64,9 @@ class Screen:
             rows.append(f"{name}  {bar} {count:>7,} requests{note}")
         return rows
 
-    def account(self, findings: list[Finding]) -> None:
+    def account(self, account: Account) -> None:
         """What was seen, one line each."""
         self.heading("What happened")
-        for finding in findings:
+        for finding in account:
             mark = self.paint("ok    ", "green") if finding.holds else self.paint("FAILED", "red")
             self.say(f"{mark}  {finding.text}")
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something that was measured: a `name` for machines, the number, a sentence, and whether it is as it must be."""
-
-    name: str
-    value: float
-    text: str
-    holds: bool

@@ -68,6 +68,36 @@ def test_the_account_is_of_real_work(played: tuple[str, dict[str, Any], float]) 
     assert account["left"]["value"] == 0
 
 
+def test_policies_are_enforced_by_the_kernel_with_an_agent_and_without(
+    played: tuple[str, dict[str, Any], float],
+) -> None:
+    output, account, _ = played
+    assert account["denied"]["value"] == 0  # of the denied requests, those that a server saw
+    assert "what the servers saw: GET /cups, GET /cups\n" in output
+    assert 0 < account["limited"]["value"] <= 8
+    assert account["traced"]["value"] == 4
+    assert account["enforced"]["value"] >= 2
+    assert len(re.findall(r"^  crawler .*\b429\b.*  Retry-After: \d+$", output, re.M)) == 2
+    assert re.search(r"^    \| rule no-admin denies the request; the client is told 403$", output, re.M)
+
+
+def test_decisions_are_shown_as_the_log_tells_them(played: tuple[str, dict[str, Any], float]) -> None:
+    told = re.findall(r"^    \| [\d:.]+ denied +(\S+) -> (\S+) GET (\S+): (.*)$", played[0], re.M)
+    assert ("shopper", "web", "/admin/users", "rule no-admin, 403") in told
+    assert ("shopper", "stock", "/cups", "no rule allows it, 403") in told
+    assert any(why.startswith("limit slow-crawler, 429, again in ") for *_, why in told)
+
+
+def test_a_trace_has_one_id_and_each_service_a_span_of_its_own(
+    played: tuple[str, dict[str, Any], float],
+) -> None:
+    received = re.findall(r"^    (\w+).* receives +00-(\w{32})-(\w{16})-01$", played[0], re.M)
+    assert [who for who, _, _ in received] == ["web", "stock"] * 3
+    for (_, trace, span), (_, other_trace, other_span) in zip(received[::2], received[1::2], strict=True):
+        assert trace == other_trace
+        assert span != other_span
+
+
 def test_what_was_attached_is_listed_with_hook_program_and_link(
     played: tuple[str, dict[str, Any], float],
 ) -> None:
@@ -117,7 +147,7 @@ def _descendants(pid: int) -> Iterator[int]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("act", ["Load:", "is killed with SIGKILL"])
+@pytest.mark.parametrize("act", ["Load:", "A denied path:", "is killed with SIGKILL"])
 def test_interrupted_it_says_so_and_leaves_nothing(number: signal.Signals, act: str) -> None:
     process = _start()
     try:

@@ -8,34 +8,40 @@ the slowest request, which would judge the emulator.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
 
 import demo
-from demo_parts.stage import Agent
+from demo_parts.account import Account
+from demo_parts.balancing import Balancing
+from demo_parts.program import Program
 
 PATIENCE = 20.0
 ACTS_LAST = 8.0  # times as long, so that the clients, slow to start, are at work during each
-_wait_for, _found, _watch = Agent.wait_for, demo.Demo.found, demo.Demo.watch
+_until, _found, _watch = Program.until, Account.found, Balancing.watch
 
 
-def wait_for(self: Agent, word: str, after: int = 0, timeout: float = 10.0) -> None:
-    """`Agent.wait_for`, PATIENCE times as long."""
-    _wait_for(self, word, after, timeout * PATIENCE)
+def until(
+    self: Program, enough: Callable[[list[str]], Any], after: int = 0, timeout: float = 3.0
+) -> list[str]:
+    """`Program.until`, PATIENCE times as long."""
+    return _until(self, enough, after, timeout * PATIENCE)
 
 
-def found(self: demo.Demo, name: str, value: float, text: str, holds: bool) -> None:
-    """`Demo.found`; the slowest request is told, and not judged."""
+def found(self: Account, name: str, value: float, text: str, holds: bool) -> None:
+    """`Account.found`; the slowest request is told, and not judged."""
     _found(self, name, value, text, holds or name == "slowest")
 
 
-def watch(self: demo.Demo, status: str, seconds: float, removed: str | None = None) -> int:
-    """`Demo.watch`, ACTS_LAST times as long."""
+def watch(self: Balancing, status: str, seconds: float, removed: str | None = None) -> int:
+    """`Balancing.watch`, ACTS_LAST times as long."""
     return _watch(self, status, seconds * ACTS_LAST, removed)
 
 
 if __name__ == "__main__":
-    Agent.wait_for = wait_for  # type: ignore[method-assign]
-    demo.Demo.found, demo.Demo.watch = found, watch  # type: ignore[method-assign]
+    Program.until = until  # type: ignore[method-assign]
+    Account.found, Balancing.watch = found, watch  # type: ignore[method-assign]
     sys.exit(demo.main())
