@@ -32,12 +32,18 @@ SEC("cgroup/connect6") int authorise_connect6(struct bpf_sock_addr *ctx)
 
 SEC("cgroup/sendmsg4") int authorise_sendmsg4(struct bpf_sock_addr *ctx)
 {
-	return l7_on_sendmsg(ctx);
+	struct endpoint backend;
+
+	read_v4(ctx, &backend);
+	return l7_judge_datagram(ctx, &backend);
 }
 
 SEC("cgroup/sendmsg6") int authorise_sendmsg6(struct bpf_sock_addr *ctx)
 {
-	return l7_on_sendmsg(ctx);
+	struct endpoint backend;
+
+	read_v6(ctx, &backend);
+	return l7_judge_datagram(ctx, &backend);
 }
 
 SEC("sockops") int enrol(struct bpf_sock_ops *ctx)
@@ -112,6 +118,8 @@ SEC("sk_msg") int sent(struct sk_msg_md *msg)
 	mark = bpf_sk_storage_get(&l7_marks, socket, 0, 0);
 	if (!mark)
 		return SK_PASS;
+	if (!mark->state)
+		return l7_egress(msg, mark, 0); /* connected again, to something that is no service */
 	if (mark->state == L7_FREE || (mark->state == L7_ENROLLED && l7_is_drained(mark->service)))
 		return l7_set_free(msg, mark);
 	if (mark->state != L7_ENROLLED)

@@ -41,8 +41,9 @@ L7_INLINE int http1_swallows(struct sk_msg_md *msg, struct l7_room *room, struct
 	if (connection->flags & L7_SWALLOWS_ALL)
 		return http1_swallow_message(msg, room, mark);
 	if (walking.config)
-		bpf_loop(L7_WALK, http1_swallow_step, &walking, 0);
-	if (!walking.config || room->found == L7_FOUND_ERROR) {
+		bpf_loop(L7_SWALLOW_WALK, http1_swallow_step, &walking, 0);
+	/* what is left of a message while its payload is swallowed is payload: it never goes on to be judged */
+	if (!walking.config || room->found == L7_FOUND_ERROR || (room->size && connection->flags & L7_SWALLOWS)) {
 		connection->flags |= L7_SWALLOWS_ALL;
 		return http1_swallow_message(msg, room, mark);
 	}
@@ -67,6 +68,10 @@ L7_INLINE int http1_walk(struct sk_msg_md *msg, struct l7_room *room, struct l7_
 	}
 	if (walking.config)
 		bpf_loop(L7_WALK, http1_sent_step, &walking, 0);
+	if (room->found == L7_FOUND_NOTHING && room->parsed) {
+		room->end = room->base + room->window.start; /* very many chunks: the rest has a run of its own */
+		room->found = L7_FOUND_END;
+	}
 	if (room->found == L7_FOUND_END) {
 		verdict = http1_pass_on(msg, room, mark, connection);
 		return verdict < 0 ? http1_lost(msg, room, mark, connection) : verdict;

@@ -128,21 +128,22 @@ L7_INLINE int l7_on_connect(struct bpf_sock_addr *ctx)
 	return l7_mark_socket(ctx, number, service) ? l7_refuse(L7_ENOMEM) : L7_PROCEED;
 }
 
-/* A datagram of an unconnected socket: the connect tier has just noted whose it is. */
-L7_INLINE int l7_on_sendmsg(struct bpf_sock_addr *ctx)
+/* A datagram of an unconnected socket: the connect tier has just turned it to a backend, and noted the way back. By that, and not
+ * by what the socket did last: another thread may send on it at the same time. */
+L7_INLINE int l7_judge_datagram(struct bpf_sock_addr *ctx, const struct endpoint *backend)
 {
 	const struct l7_service *service;
-	struct sender *sender;
+	struct reply_key key;
+	struct reply *reply;
 
-	if (!ctx->sk)
+	reply_key(&key, bpf_get_socket_cookie(ctx), backend);
+	reply = bpf_map_lookup_elem(&replies, &key);
+	if (!reply)
 		return L7_PROCEED;
-	sender = bpf_sk_storage_get(&senders, ctx->sk, 0, 0);
-	if (!sender)
+	service = l7_service_now(reply->service);
+	if (!service || !(service->flags & L7_SERVICE_PRESENT) || l7_takes_caller(service, reply->frontend.port))
 		return L7_PROCEED;
-	service = l7_service_now(sender->service);
-	if (!service || !(service->flags & L7_SERVICE_PRESENT) || l7_takes_caller(service, 0))
-		return L7_PROCEED;
-	l7_stat(sender->service, L7_STAT_DENIED, 1);
+	l7_stat(reply->service, L7_STAT_DENIED, 1);
 	return l7_refuse(L7_EACCES);
 }
 

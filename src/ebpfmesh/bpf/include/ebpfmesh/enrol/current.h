@@ -19,6 +19,14 @@ L7_INLINE const struct l7_service *l7_service_now(__u32 number)
 	return entry ? l7_current_service(entry, l7_generation()) : 0;
 }
 
+/* Whether the kernel cannot do something safely (enum l7_setting_flag), as the behaviour probes found at start. */
+L7_INLINE int l7_cannot(__u32 flag)
+{
+	struct l7_settings *settings = l7_element(&l7_settings, 0);
+
+	return settings && settings->flags & flag;
+}
+
 /* Whether a failure of this kind (L7_UNJUDGED_PASSES, L7_ERRORS_PASS) lets traffic of the service pass. */
 L7_INLINE int l7_fails_open(__u32 number, __u32 flag)
 {

@@ -5,6 +5,8 @@
 
 #include "walk.h"
 
+#define L7_SWALLOW_WALK (1 << 17) /* steps: more than chunks can be in a message */
+
 /* Takes the first bytes of the message out. */
 L7_INLINE int http1_cut(struct sk_msg_md *msg, struct l7_room *room, __u32 service, __u32 bytes)
 {

@@ -29,7 +29,8 @@ L7_INLINE int http1_forward(struct sk_msg_md *msg, struct l7_room *room, struct 
 L7_INLINE int http1_swallow_message(struct sk_msg_md *msg, struct l7_room *room, struct l7_mark *mark)
 {
 	l7_stat(mark->service, L7_STAT_SWALLOWED, room->size);
-	return bpf_msg_pop_data(msg, 0, msg->size, 0) ? SK_DROP : l7_egress(msg, mark, 0);
+	return l7_cannot(L7_NO_SWALLOWING) || bpf_msg_pop_data(msg, 0, msg->size, 0) ? SK_DROP :
+										       l7_egress(msg, mark, 0);
 }
 
 /* Replies instead of the first bytes of the message. */
@@ -40,7 +41,9 @@ L7_INLINE int http1_deliver(struct sk_msg_md *msg, struct l7_room *room, struct 
 	__u32 number = decision->reply + variant, head_only = decision->method == 1u << L7_HEAD;
 	struct l7_reply *reply = l7_element(&l7_replies, number);
 	__u32 service = connection->service;
-	int verdict = l7_answer(msg, room->cookie, bytes, number << 1 | head_only, decision->retry_after);
+	int verdict = l7_cannot(L7_NO_REPLIES) ?
+			      SK_DROP :
+			      l7_answer(msg, room->cookie, bytes, number << 1 | head_only, decision->retry_after);
 
 	if (verdict == SK_DROP || !reply) {
 		l7_stat(service, L7_STAT_REPLY_FAILED, 1);

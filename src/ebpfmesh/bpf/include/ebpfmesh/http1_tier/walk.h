@@ -23,7 +23,7 @@ L7_INLINE int http1_is_between(const struct l7_connection *connection)
 /* Whether the run ends before this byte of the message: it is the last, or what comes has a run of its own. */
 L7_INLINE int http1_pauses(struct l7_room *room, const struct l7_connection *connection, __u32 at)
 {
-	if (at < room->size && !(at && http1_is_between(connection)) && !(room->tight && room->parsed))
+	if (at < room->size && !(at && (room->tight || http1_is_between(connection))))
 		return 0;
 	room->end = at;
 	room->found = L7_FOUND_END;

@@ -56,8 +56,7 @@ L7_INLINE __u32 l7_trace(struct sk_msg_md *msg, struct l7_room *room, struct l7_
 	if (!(room->decision.service.flags & L7_TRACES))
 		return 0;
 	if (!((record->present | record->truncated) >> HTTP_TRACEPARENT & 1)) {
-		l7_new_trace(room->line, (bpf_get_prandom_u32() & 0xffff) <= room->decision.service.sample &&
-						 room->decision.service.sample);
+		l7_new_trace(room->line, l7_samples(room->decision.service.sample));
 		l7_note_trace(record, room->line + L7_TRACE_NAME);
 		l7_stat(connection->service, L7_STAT_TRACED, 1);
 		return L7_TRACE_LINE;
@@ -86,6 +85,28 @@ L7_GLOBAL int l7_write_inserted(struct sk_msg_md *msg, struct l7_room *room, __u
 	return l7_write_text(msg, place + traced, insert->text, insert->length, L7_INSERT_TEXT);
 }
 
+/* The message anew, with a gap at `at`: room for all of it is put in front, one piece, and the old bytes go. For short messages
+ * that the window holds: one page less to allocate, and to copy, than by inserting and pulling. */
+L7_GLOBAL int l7_rebuild(struct sk_msg_md *msg, struct l7_room *room, __u32 at, __u32 bytes)
+{
+	__u32 size, before;
+
+	if (!room || at < 8 || at > L7_REPLY_TEXT || bytes > L7_REPLY_TEXT)
+		return -1;
+	size = room->size;
+	before =
+		at -
+		6; /* so that what is behind the gap, CR and LF at least, has eight bytes; the gap is written over them */
+	if (size > L7_REPLY_TEXT || size < at || bpf_msg_push_data(msg, 0, size + bytes, 0) ||
+	    bpf_msg_pull_data(msg, 0, size + bytes, 0))
+		return -1;
+	if (l7_write_text(msg, before + bytes, room->window.data + L7_INDEX(before, L7_REPLY_TEXT), size - before,
+			  L7_REPLY_TEXT) ||
+	    l7_write_text(msg, 0, room->window.data, at, L7_REPLY_TEXT))
+		return -1;
+	return bpf_msg_pop_data(msg, size + bytes, size, 0);
+}
+
 /* Behind the last header of an HTTP/1 head, which ends in this message at room->head. Returns how many bytes it inserted; all
  * of the message is in one piece then, if it is not long, since the transport is slow with several. */
 L7_INLINE __u32 l7_insert(struct sk_msg_md *msg, struct l7_room *room, struct l7_connection *connection)
@@ -97,9 +118,18 @@ L7_INLINE __u32 l7_insert(struct sk_msg_md *msg, struct l7_room *room, struct l7
 		bytes += insert->length;
 	if (!bytes)
 		return 0;
-	size = room->size + bytes;
 	/* the kernel counts inserted bytes as the application's where a push stops half-way: then send() would return nonsense */
-	if (room->tight || room->head < 2 || bpf_msg_push_data(msg, at, bytes, 0)) {
+	if (room->tight || room->head < 2) {
+		l7_stat(connection->service, L7_STAT_NOT_TRACED, 1);
+		return 0;
+	}
+	size = room->size + bytes;
+	if (!room->base && room->window.end == room->size && size <= L7_REPLY_TEXT) {
+		if (l7_rebuild(msg, room, at, bytes) || l7_write_inserted(msg, room, at, traced))
+			return L7_INSERT_FAILED;
+		return bytes;
+	}
+	if (bpf_msg_push_data(msg, at, bytes, 0)) {
 		l7_stat(connection->service, L7_STAT_NOT_TRACED, 1);
 		return 0;
 	}

@@ -54,19 +54,36 @@ L7_INLINE int l7_continues(const __u8 *text, __u32 length)
 	return ((a ^ zero) | (b ^ zero) | (c ^ zero) | (d ^ zero)) && ((e ^ zero) | (f ^ zero));
 }
 
+/* Whether a trace that begins here is sampled: a share of 65536, 65535 is all. */
+L7_INLINE int l7_samples(__u32 share)
+{
+	return share == 0xffff || (bpf_get_prandom_u32() & 0xffff) < share;
+}
+
+/* The next of a sequence of numbers that begins anywhere (SplitMix64: Steele, Lea, Flood, 2014). */
+L7_INLINE __u64 l7_mixed(__u64 *state)
+{
+	__u64 z = *state += 0x9e3779b97f4a7c15ull;
+
+	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ull;
+	z = (z ^ z >> 27) * 0x94d049bb133111ebull;
+	return z ^ z >> 31;
+}
+
 /* A whole header line with a new trace, 70 bytes. */
 L7_INLINE void l7_new_trace(__u8 *line, int sampled)
 {
-	__u32 first = bpf_get_prandom_u32() | 1, span = bpf_get_prandom_u32() | 1; /* no id is all zeroes */
+	__u64 state = (__u64)bpf_get_prandom_u32() << 32 | bpf_get_prandom_u32();
+	__u64 high = l7_mixed(&state), low = l7_mixed(&state) | 1, span = l7_mixed(&state) | 1; /* not all zeroes */
 
 	l7_store64(line, 0x7261706563617274ull);     /* tracepar */
 	l7_store64(line + 8, 0x2d3030203a746e65ull); /* "ent: 00-" */
-	l7_store64(line + 16, l7_hex_digits(bpf_get_prandom_u32()));
-	l7_store64(line + 24, l7_hex_digits(bpf_get_prandom_u32()));
-	l7_store64(line + 32, l7_hex_digits(bpf_get_prandom_u32()));
-	l7_store64(line + 40, l7_hex_digits(first));
+	l7_store64(line + 16, l7_hex_digits(high >> 32));
+	l7_store64(line + 24, l7_hex_digits(high));
+	l7_store64(line + 32, l7_hex_digits(low >> 32));
+	l7_store64(line + 40, l7_hex_digits(low));
 	line[48] = '-';
-	l7_store64(line + 49, l7_hex_digits(bpf_get_prandom_u32()));
+	l7_store64(line + 49, l7_hex_digits(span >> 32));
 	l7_store64(line + 57, l7_hex_digits(span));
 	line[65] = '-';
 	line[66] = '0';
