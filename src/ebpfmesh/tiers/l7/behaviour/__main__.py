@@ -1,7 +1,7 @@
 """The process that makes the probes: ``python -m ebpfmesh.tiers.l7.behaviour CGROUP FIRST``; see `measure`.
 
 It moves into the cgroup behind the descriptor CGROUP, makes the probes from number FIRST on, and prints a line for each:
-the outcome as JSON.
+the outcome as JSON, and an empty one before the first.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ def _run(cgroup: int, first: int) -> None:
         raise_loopback()
     with ExitStack() as stack:
         site = stack.enter_context(Site(cgroup))
+        print(flush=True)  # an empty line: it begins
         for probe in catalogue.every()[first:]:
             sys.stdout.write(msgspec.json.encode(trial.make(probe, site)).decode() + "\n")
             sys.stdout.flush()

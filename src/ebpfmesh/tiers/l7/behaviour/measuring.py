@@ -17,8 +17,10 @@ from ebpfmesh.features.throwaway import throwaway_cgroup
 from ebpfmesh.tiers.l7.behaviour import catalogue, trial
 from ebpfmesh.tiers.l7.behaviour.outcome import Behaviour, Outcome
 
-TIMEOUT = 10.0
+TIMEOUT = 20.0
 """Seconds that all probes may take together; half a second is what they take."""
+HUNG = 5.0
+"""Seconds after which a process that makes probes counts as hung: a busy host is no reason to give up L7."""
 
 
 def measure(timeout: float = TIMEOUT) -> Behaviour:
@@ -49,15 +51,15 @@ def _child(cgroup: int, first: int, deadline: float) -> Iterator[Outcome]:
     if left <= 0:
         yield from _rest(first, "not begun: the time for all probes was up")
         return
-    # half of what is left, so that those behind a probe that hangs have a chance
     try:
         done = subprocess.run(
             command, env=_environment(), pass_fds=(cgroup,), stdin=subprocess.DEVNULL, capture_output=True,
-            timeout=max(left / 2, 0.5), check=False,
+            timeout=min(left, HUNG), check=False,
         )  # fmt: skip
         lines, hung, error = done.stdout, False, done.stderr
     except subprocess.TimeoutExpired as late:
         lines, hung, error = late.stdout or b"", True, b""
+    began, lines = lines[:1] == b"\n", lines[1:]
     found = [
         msgspec.json.decode(line, type=Outcome)
         for line in lines.splitlines(keepends=True)
@@ -67,7 +69,9 @@ def _child(cgroup: int, first: int, deadline: float) -> Iterator[Outcome]:
     at = first + len(found)
     if at == len(catalogue.every()):
         return
-    if hung:
+    if hung and not began:
+        yield from _rest(at, "the probes' process did not begin in time")
+    elif hung:
         yield trial.not_made(catalogue.every()[at], "fails", "it did not come to an end")
     elif not found:  # the child could not begin: another would not either
         yield from _rest(at, _last_line(error) or "the probes' process ended without a word")
