@@ -20,10 +20,11 @@ L7_INLINE int http1_is_between(const struct l7_connection *connection)
 	       !state->tunnel;
 }
 
-/* Whether the run ends before this byte of the message: it is the last, or what comes has a run of its own. */
-L7_INLINE int http1_pauses(struct l7_room *room, const struct l7_connection *connection, __u32 at)
+/* Whether the run ends before this byte of the message: it is the last, or what comes has a run of its own. In a tight run that is
+ * every window but the first: then what was judged is at the front, and can be kept. */
+L7_INLINE int http1_pauses(struct l7_room *room, const struct l7_connection *connection, __u32 at, __u32 tight)
 {
-	if (at < room->size && !(at && (room->tight || http1_is_between(connection))))
+	if (at < room->size && !(at && (tight || http1_is_between(connection))))
 		return 0;
 	room->end = at;
 	room->found = L7_FOUND_END;
@@ -41,7 +42,7 @@ L7_GLOBAL int http1_next_sent(struct sk_msg_md *msg, struct l7_room *room, struc
 	flow = &connection->flows[L7_REQUEST];
 	if (room->window.start >= room->window.end) {
 		room->at += l7_unseen(flow, room->size - room->at);
-		if (http1_pauses(room, connection, room->at))
+		if (http1_pauses(room, connection, room->at, room->tight))
 			return L7_STEP_STOP;
 		length = room->size - room->at;
 		if (length > L7_WINDOW)
@@ -53,7 +54,7 @@ L7_GLOBAL int http1_next_sent(struct sk_msg_md *msg, struct l7_room *room, struc
 		}
 		l7_open_window(room, flow, length, L7_REQUEST);
 	}
-	if (http1_pauses(room, connection, room->base + room->window.start))
+	if (http1_pauses(room, connection, room->base + room->window.start, 0))
 		return L7_STEP_STOP;
 	room->call.start = room->window.start;
 	return L7_STEP_CALL;
