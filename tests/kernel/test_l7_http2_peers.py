@@ -16,7 +16,7 @@ import grpc
 import pytest
 from l7_http2_site import Http2Site
 
-from ebpfmesh.policy import Rule
+from ebpfmesh.policy import Limit, Rule
 from ebpfmesh.policy.request_match import GrpcMatch
 from ebpfmesh.testing import NetNs, PrivateCgroup, eventually
 from peers.servers import program
@@ -70,6 +70,19 @@ def test_refused_calls_among_allowed_ones_on_one_connection(site, threads, calls
         assert json.loads(ran.stdout) == {"Yes OK": half, "No PERMISSION_DENIED": half}
         assert called == ["/test.Echo/Yes"] * half
         assert mesh is not None
+
+
+def test_a_limited_call_is_resource_exhausted(site):
+    limit = Limit("few", rate="1/m", burst=20, grpc=(GrpcMatch("test.Echo", "Yes"),))
+    with grpc_server(site.netns) as (port, called):
+        site.start(site.http2(port=port, l7="grpc", rules=DENY, limits=(limit,)))
+        ran = run(site, sys.executable, str(HERE / "l7_http2_grpc.py"), "10.96.0.10:80", "2", "100")
+        assert json.loads(ran.stdout) == {
+            "Yes OK": 20,
+            "Yes RESOURCE_EXHAUSTED": 80,
+            "No PERMISSION_DENIED": 100,
+        }
+        assert len(called) == 20
 
 
 PATHS = (Rule("no", action="deny", paths=("/no/**",)),)
