@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,7 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from l7_site import L7Site
 
+from ebpfmesh.observe import Observer
+from ebpfmesh.policy import Limit, Route, Rule
 from ebpfmesh.testing import NetNs, PrivateCgroup
 
 ROOT = Path(__file__).parents[2]
@@ -127,3 +131,47 @@ def test_a_balancer_of_your_own_sends_everything_to_the_first_backend_until_it_d
         ("127.0.0.1:8002", "3"),
     ]
     assert (process.returncode, errors) == (0, "")
+
+
+@pytest.mark.kernel("sockhash")
+def test_a_policy_in_python_denies_limits_traces_and_tells(cgroup: PrivateCgroup) -> None:
+    with _example("policy_in_python.py", str(cgroup.path)) as process:
+        said, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (0, "")
+    lines = said.splitlines()
+    assert len(set(re.findall(r"^/\w+ 200 trace 00-[0-9a-f]{32}-[0-9a-f]{16}-01$", said, re.M))) == 3
+    assert [line.split()[:2] for line in lines[:5]] == [
+        ["/cups", "200"], ["/admin/users", "403"], ["/search", "200"], ["/search", "200"], ["/search", "429"],
+    ]  # fmt: skip
+    assert lines[5:] == [
+        "shopper /cups allowed by_default",
+        "shopper /admin/users denied no-admin",
+        "shopper /search allowed by_default",
+        "shopper /search allowed by_default",
+        "shopper /search denied few-searches",
+    ]
+
+
+@pytest.mark.kernel("sockhash")
+def test_metrics_are_read_by_route(
+    cgroup: PrivateCgroup, netns: NetNs, bpffs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program = runpy.run_path(str(EXAMPLES / "slow_routes.py"))
+    with L7Site(cgroup, netns, bpffs, tmp_path) as site:
+        rules = (Rule("no-admin", action="deny", paths=("/admin/**",)),)
+        routes = (Route("order", paths=("/orders/*",)),)
+        site.start(site.http(rules=rules, routes=routes, limits=(Limit("few", rate="1/m", burst=2),)))
+        connection = site.connect()
+        for path in ("/orders/1", "/admin", "/orders/2", "/orders/3"):
+            site.get(connection, path)
+        with Observer.of("l7", run_root=site.root, bpffs=site.bpffs) as observer:
+            program["show"](observer.metrics())
+    first, *rows = capsys.readouterr().out.splitlines()
+    assert first == "web: 4 requests judged, 1 denied, 1 over a limit"
+    backend = f"127.0.0.1:{site.server.port}"
+    assert re.fullmatch(rf"  order      {backend} 2xx: 2, 99 of 100 within [\d.e+]+ ms", rows[0]), rows
+    assert [row.partition(", ")[0] for row in rows[1:3]] == [
+        "  no route   local 4xx: 1",
+        "  order      local 4xx: 1",
+    ]
+    assert rows[3:] == ["  limit few: 2 admitted, 1 refused"]
