@@ -28,7 +28,7 @@ L7_INLINE int http1_swallows(struct sk_msg_md *msg, struct l7_room *room, struct
 		.context = msg,
 		.room = room,
 		.connection = connection,
-		.config = l7_element(&l7_configs, room->decision.service.config),
+		.config = l7_element(&l7_configs, connection->config),
 	};
 
 	if (connection->flags & L7_REPLY_DUE && connection->asked == connection->answered) {
@@ -57,7 +57,7 @@ L7_INLINE int http1_walk(struct sk_msg_md *msg, struct l7_room *room, struct l7_
 		.context = msg,
 		.room = room,
 		.connection = connection,
-		.config = l7_element(&l7_configs, room->decision.service.config),
+		.config = l7_element(&l7_configs, connection->config),
 	};
 	int verdict;
 
@@ -141,7 +141,8 @@ SEC("sk_msg") int http1_sent(struct sk_msg_md *msg)
 		l7_leave(room);
 		return http1_fails(msg, mark, L7_STAT_LOOK_UPS_FAILED);
 	}
-	connection->config = room->decision.service.config;
+	if (room->decision.service.flags & L7_SERVICE_PRESENT)
+		connection->config = room->decision.service.config;
 	if (connection->flags & (L7_SWALLOWS | L7_SWALLOWS_ALL)) {
 		verdict = http1_swallows(msg, room, mark, connection);
 		if (verdict < 0 && !room->size) {

@@ -3,7 +3,7 @@
 #ifndef EBPFMESH_ENROL_CURRENT_H
 #define EBPFMESH_ENROL_CURRENT_H
 
-#include "../authorise/policy.h"
+#include "connection.h"
 
 L7_INLINE __u64 l7_generation(void)
 {
@@ -41,6 +41,16 @@ L7_INLINE int l7_is_drained(__u32 number)
 	const struct l7_service *service = l7_service_now(number);
 
 	return service && (!(service->flags & L7_SERVICE_PRESENT) || service->flags & L7_DRAINS);
+}
+
+/* Whether a connection of a service that is gone can be let go at this moment: not while a refused request is being taken out of it,
+ * or the server would read the rest. */
+L7_INLINE int l7_can_go(const struct l7_mark *mark)
+{
+	__u64 cookie = mark->cookie;
+	struct l7_connection *connection = bpf_map_lookup_elem(&l7_connections, &cookie);
+
+	return !connection || !(connection->flags & (L7_SWALLOWS | L7_SWALLOWS_ALL | L7_REPLY_DUE));
 }
 
 #endif

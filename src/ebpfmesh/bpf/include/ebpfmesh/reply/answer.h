@@ -8,16 +8,6 @@
 #include "reply.h"
 #include "write.h"
 
-/* Makes the first old bytes of a message new ones: cuts, or inserts, and pulls them into one piece. */
-L7_INLINE int l7_resize(struct sk_msg_md *msg, __u32 old, __u32 new)
-{
-	if (new < old && bpf_msg_pop_data(msg, new, old - new, 0))
-		return -1;
-	if (new > old && bpf_msg_push_data(msg, 0, new - old, 0))
-		return -1;
-	return bpf_msg_pull_data(msg, 0, new, 0);
-}
-
 /* The seconds after which a client may try again, at least 1: digits from the right, over what stands there. */
 L7_INLINE int l7_write_retry(struct sk_msg_md *msg, __u32 place, __u64 nanoseconds)
 {
@@ -51,11 +41,14 @@ L7_GLOBAL int l7_answer(struct sk_msg_md *msg, __u64 cookie, __u32 old, __u32 nu
 	if (!reply)
 		return SK_DROP;
 	length = number_and_head & 1 ? reply->head : reply->length;
-	if (length < 8 || length > L7_REPLY_TEXT || l7_resize(msg, old, length))
+	/* room for the reply is put in front, in one piece, and the old bytes go when it is written */
+	if (length < 8 || length > L7_REPLY_TEXT || bpf_msg_push_data(msg, 0, length, 0))
 		return SK_DROP;
 	if (l7_write_text(msg, 0, reply->text, length, L7_REPLY_TEXT))
 		return SK_DROP;
 	if (reply->retry && l7_write_retry(msg, reply->retry, retry_after))
+		return SK_DROP;
+	if (bpf_msg_pop_data(msg, length, old, 0))
 		return SK_DROP;
 	bpf_msg_apply_bytes(msg, length);
 	return bpf_msg_redirect_hash(msg, &l7_sockets, &cookie, BPF_F_INGRESS);

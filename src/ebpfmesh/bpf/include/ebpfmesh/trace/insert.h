@@ -43,6 +43,10 @@ L7_GLOBAL int l7_continue_trace(struct sk_msg_md *msg, struct l7_room *room, __u
 	text = room->record.text + L7_INDEX(room->record.fields[HTTP_TRACEPARENT].offset + L7_TRACE_SPAN, L7_TEXT);
 	l7_store64(text, l7_hex_digits(first));
 	l7_store64(text + 8, l7_hex_digits(second));
+	/* from the window a short message is written anew */
+	text = room->window.data + L7_INDEX(at - room->base, L7_WINDOW);
+	l7_store64(text, l7_hex_digits(first));
+	l7_store64(text + 8, l7_hex_digits(second));
 	return 0;
 }
 
@@ -97,8 +101,7 @@ L7_GLOBAL int l7_rebuild(struct sk_msg_md *msg, struct l7_room *room, __u32 at, 
 	before =
 		at -
 		6; /* so that what is behind the gap, CR and LF at least, has eight bytes; the gap is written over them */
-	if (size > L7_REPLY_TEXT || size < at || bpf_msg_push_data(msg, 0, size + bytes, 0) ||
-	    bpf_msg_pull_data(msg, 0, size + bytes, 0))
+	if (size > L7_REPLY_TEXT || size < at || bpf_msg_push_data(msg, 0, size + bytes, 0))
 		return -1;
 	if (l7_write_text(msg, before + bytes, room->window.data + L7_INDEX(before, L7_REPLY_TEXT), size - before,
 			  L7_REPLY_TEXT) ||
