@@ -222,3 +222,21 @@ def test_requests_before_any_settings_with_the_dynamic_table(site, denied):
     for one in site.h2.asked:
         assert (one.headers["x-one"], one.headers["x-two"]) == (headers[0][1], headers[1][1])
         assert one.headers[":authority"] == "web"
+
+
+def test_connect_is_no_way_past_the_rules(site):
+    site.start(site.http2(rules=DENY))
+    client = site.client()
+    assert client.get("/yes").status == 200
+    stream = client.h2.get_next_available_stream_id()
+    client.h2.send_headers(stream, [(":method", "CONNECT"), (":authority", "web:80")])
+    client.flush()
+    assert client.wait(stream)[0].status == 400
+    assert site.h2.paths == ["/yes"]
+
+
+def test_a_client_of_a_grpc_service_gets_its_refusals(site):
+    site.start(site.http2(l7="grpc", rules=DENY))
+    client = site.client()
+    got = client.get("/no/1")
+    assert (got.status, got.headers["grpc-status"]) == (200, "7")

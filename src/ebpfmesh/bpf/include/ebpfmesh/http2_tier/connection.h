@@ -174,4 +174,24 @@ L7_INLINE int h2_is_between(struct h2_connection *c, __u32 direction)
 	return half->phase <= HTTP2_HEADER && !half->got && !half->block && !c->flows[L7_INDEX(direction, 2)].remaining;
 }
 
+/* Whether nothing is in the midst of being taken out, held or put in other words: the connection can be let go of, and the server
+ * will understand what follows. Of a cookie without an element, 1. */
+L7_GLOBAL int h2_can_go(__u64 cookie)
+{
+	struct h2_connection *c = h2_find(cookie);
+
+	if (!c)
+		return 1;
+	if (c->held || c->front_kind || c->ends || c->pings || c->wakes || c->acknowledged < c->own_settings ||
+	    (c->poisoned && c->tables.dynamic[L7_REQUEST].maximum) || !h2_is_between(c, L7_REQUEST))
+		return 0;
+	for (__u32 i = 0; i < HTTP2_STREAMS; i++) {
+		const struct http2_stream *stream = &c->tables.streams[i];
+
+		if (stream->flags & H2_REFUSED && stream->side[L7_REQUEST].state == HTTP2_OPEN)
+			return 0;
+	}
+	return 1;
+}
+
 #endif

@@ -62,6 +62,13 @@ L7_INLINE int h2_decide(struct l7_room *room)
 	for (int i = 0; i < 4; i++)
 		decision->address[i] = connection->address[i];
 	l7_decide(&room->record, decision);
+	if (decision->allowed && decision->method == 1u << L7_CONNECT &&
+	    decision->service.undecodable != L7_PASS_OPAQUE) {
+		/* a tunnel, extended or not (RFC 8441): what is said in it cannot be judged */
+		decision->allowed = 0;
+		decision->reason = L7_UNDECODABLE;
+		decision->reply = decision->service.undecodable_reply;
+	}
 	h2_count_decision(decision->service_number, decision);
 	return decision->allowed ? 1 : 0;
 }
@@ -164,7 +171,11 @@ L7_GLOBAL int h2_refuse(struct l7_room *room, struct h2_connection *c)
 	if (!room || !c)
 		return H2_END;
 	service = room->decision.service_number;
-	number = room->decision.reply + (h2_is_grpc(&room->record) ? L7_REPLY_GRPC : L7_REPLY_HTTP2);
+	number = room->decision.reply;
+	if (room->decision.service.flags & L7_IS_GRPC || h2_is_grpc(&room->record))
+		number += L7_REPLY_GRPC;
+	else
+		number += L7_REPLY_HTTP2;
 	reply = l7_element(&l7_replies, number);
 	c->next_answer.stream = room->record.stream;
 	c->next_answer.reply = number;
@@ -194,6 +205,12 @@ L7_INLINE int h2_admit(struct l7_room *room, struct h2_connection *c, __u32 id, 
 	return kind;
 }
 
+/* The service is gone, and the connection could not be let go of yet: everything new is let through. */
+L7_INLINE int h2_is_drained(const struct l7_decision *decision)
+{
+	return !(decision->service.flags & L7_SERVICE_PRESENT) || decision->service.flags & L7_DRAINS;
+}
+
 /* The head of a new request is complete. Returns what becomes of it. */
 L7_GLOBAL int h2_on_request(struct l7_room *room, struct h2_connection *c)
 {
@@ -203,7 +220,7 @@ L7_GLOBAL int h2_on_request(struct l7_room *room, struct h2_connection *c)
 		return H2_END;
 	id = room->record.stream;
 	effects = c->tables.block[L7_REQUEST].effects;
-	if (!h2_decide(room)) {
+	if (!h2_is_drained(&room->decision) && !h2_decide(room)) {
 		h2_withhold(c, effects);
 		return h2_refuse(room, c);
 	}
