@@ -74,9 +74,7 @@ def places(packer: Struct) -> list[int]:
     """The offset of each value; those of one run of numbers count once."""
     found, offset = [], 0
     for count, code in re.findall(r"(\d*)([a-zA-Z])", packer.format):
-        run = (
-            code in {"s", "x"} or (code == "I" and int(count or 1) in (wire.RULES_IN_LIST, wire.CONDITIONS))
-        )
+        run = code in {"s", "x"} or (code == "I" and int(count or 1) in (wire.RULES_IN_LIST, wire.CONDITIONS))
         size, number = Struct(f"={code}").size, 1 if run else int(count or 1)
         found += [offset + index * size for index in range(number) if code != "x"]
         offset += Struct(f"={count}{code}").size
