@@ -183,6 +183,10 @@ def test_a_path_that_cannot_be_normalised(ask):
     assert "an encoded slash" in found.sentence
 
 
+def test_a_target_has_no_fragment(ask):
+    assert not ask(method="GET", target="/admin#x").allowed
+
+
 def test_the_tier_is_the_lowest_that_can_do_it(ask):
     assert ask().tier == "l7"
     assert "no-admin asks for the request" in ask().tier_why

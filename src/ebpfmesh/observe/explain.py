@@ -202,7 +202,7 @@ def _target(method: str, target: str) -> tuple[bytes | None, bytes | None]:
     if separator and scheme.isalpha():
         authority, slash, path = rest.partition("/")
         host, target = authority.encode(), slash + path or "/"
-    return target.partition("?")[0].partition("#")[0].encode(), host
+    return target.partition("?")[0].encode(), host
 
 
 def _conditions(service: Service) -> list[Any]:

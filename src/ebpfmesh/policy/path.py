@@ -31,7 +31,12 @@ class BadPath(StrEnum):
     SLASH = "an encoded slash"
     BACKSLASH = "a backslash, encoded or not"
     PARAMETERS = "a ';', encoded or not"
+    FRAGMENT = "a '#'"
+    """No target has one (RFC 9112 section 3.2): some servers cut there, others do not."""
     ABOVE_ROOT = "'..' above the root"
+
+
+_REFUSED = {0x2F: BadPath.SLASH, 0x5C: BadPath.BACKSLASH}
 
 
 class NormalPath(NamedTuple):
@@ -83,10 +88,10 @@ def _decoded(text: bytes, keep_parameters: bool) -> bytes | BadPath:
             byte, width = high << 4 | low, 3
         if byte < 0x20 or byte == 0x7F:
             return BadPath.CONTROL
-        if byte == 0x2F:
-            return BadPath.SLASH
-        if byte == 0x5C:
-            return BadPath.BACKSLASH
+        if byte in _REFUSED:
+            return _REFUSED[byte]
+        if byte == 0x23 and width == 1:  # "#"
+            return BadPath.FRAGMENT
         if byte == 0x3B and not keep_parameters:
             return BadPath.PARAMETERS
         result.append(byte)

@@ -51,12 +51,12 @@ L7_INLINE __u64 l7_zeroes(__u64 word)
 	return (word - HTTP1_EACH(1)) & ~word;
 }
 
-/* Marks what is never just copied, the first of it rightly: controls, DEL, '%', ';', '\\'. */
+/* Marks what is never just copied, the first of it rightly: controls, DEL, '#', '%', ';', '\\'. */
 L7_INLINE __u64 l7_path_marks(__u64 word)
 {
 	return (l7_zeroes(word ^ HTTP1_EACH('%')) | l7_zeroes(word ^ HTTP1_EACH(';')) |
 		l7_zeroes(word ^ HTTP1_EACH('\\')) | l7_zeroes(word ^ HTTP1_EACH(0x7f)) |
-		((word - HTTP1_EACH(0x20)) & ~word)) &
+		l7_zeroes(word ^ HTTP1_EACH('#')) | ((word - HTTP1_EACH(0x20)) & ~word)) &
 	       HTTP1_HIGH;
 }
 
@@ -185,7 +185,7 @@ L7_INLINE int l7_path_special(struct l7_record *record, struct l7_decision *deci
 		return high < 16 && low < 16 && l7_path_put(decision, high << 4 | low);
 	}
 	decision->work[L7_PATH_AT] = at + 1;
-	return l7_path_put(decision, c);
+	return c != '#' && l7_path_put(decision, c);
 }
 
 /* Up to eight bytes that are copied and what is behind them, or a step back, or the end. */
@@ -245,6 +245,16 @@ L7_GLOBAL int l7_path_rewrite(struct l7_record *record, struct l7_decision *deci
 
 /* --- the path of a record ------------------------------------------------------------------------------------------- */
 
+/* Whether the path was cut at a '#': no target has one (RFC 9112 section 3.2), and some servers cut there too, others do not. */
+L7_INLINE int l7_path_has_fragment(const struct l7_record *record)
+{
+	union l7_value path = record->fields[HTTP_PATH], target = record->fields[HTTP_TARGET];
+	__u32 end = path.offset + path.length;
+
+	return record->present >> HTTP_TARGET & 1 && path.offset >= target.offset &&
+	       end < target.offset + target.length && *l7_text_at(record, end) == '#';
+}
+
 /* Normalises it into decision.path: enum l7_path_ok. */
 L7_INLINE int l7_path(struct l7_record *record, struct l7_decision *decision)
 {
@@ -255,7 +265,7 @@ L7_INLINE int l7_path(struct l7_record *record, struct l7_decision *decision)
 		return L7_PATH_BAD;
 	if (!(record->present >> HTTP_PATH & 1) || (length == 1 && first == '*'))
 		return L7_PATH_NONE;
-	if (!length || length > L7_PATH || first != '/')
+	if (!length || length > L7_PATH || first != '/' || l7_path_has_fragment(record))
 		return L7_PATH_BAD;
 	if (l7_path_copy(record, decision) || l7_path_rewrite(record, decision))
 		return L7_PATH_NORMAL;
