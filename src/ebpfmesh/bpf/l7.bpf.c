@@ -120,7 +120,8 @@ SEC("sk_msg") int sent(struct sk_msg_md *msg)
 		return SK_PASS;
 	if (!mark->state)
 		return l7_egress(msg, mark, 0); /* connected again, to something that is no service */
-	if (mark->state == L7_FREE || (mark->state == L7_ENROLLED && l7_is_drained(mark->service) && l7_can_go(mark)))
+	if (mark->state == L7_FREE ||
+	    (mark->state == L7_ENROLLED && l7_is_drained(mark->service) && l7_can_go(mark) && h2_can_go(mark->cookie)))
 		return l7_set_free(msg, mark);
 	if (mark->state != L7_ENROLLED)
 		return SK_DROP;

@@ -5,6 +5,7 @@
 #define EBPFMESH_ENROL_LISTING_H
 
 #include "../listing.h"
+#include "../http2_tier/connection.h"
 #include "current.h"
 #include "connection.h"
 
@@ -40,7 +41,7 @@ L7_INLINE int l7_free_drained(struct bpf_iter__bpf_sk_storage_map *ctx)
 {
 	struct l7_mark *mark = ctx->value;
 
-	if (!mark || !mark->state || !l7_is_drained(mark->service) || !l7_can_go(mark))
+	if (!mark || !mark->state || !l7_is_drained(mark->service) || !l7_can_go(mark) || !h2_can_go(mark->cookie))
 		return 0;
 	mark->allowed = L7_TO_THE_END;
 	mark->state = L7_FREE;
