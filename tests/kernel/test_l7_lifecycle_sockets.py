@@ -144,3 +144,15 @@ def test_http2_that_comes_later_finds_little_room_and_that_is_said(site: L7Site)
     assert "l7_http2" in mesh.l7.specs
     assert any("room for 64 HTTP/2 connections" in one for one in mesh.notices)
     assert site.get(site.connect(), "/admin").status == 403
+
+
+def test_a_service_that_is_renamed_leaves_no_connection_without_a_policy(site: L7Site) -> None:
+    mesh = site.start(site.http(rules=(NO_ADMIN,)))
+    connection = site.connect()
+    assert site.get(connection, "/shop").status == 200
+    mesh.apply(site.config(site.http("shop", rules=(NO_ADMIN,))))
+    with pytest.raises(ConnectionAbortedError):
+        site.get(connection, "/admin/users")
+    again = site.connect()
+    assert site.get(again, "/admin/users").status == 403
+    assert not any(b"/admin" in one for one in site.server.received)

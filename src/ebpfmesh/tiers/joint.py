@@ -109,6 +109,7 @@ class Tiers:
         policies, without = l7.plan(config, judged)
         fresh = [one for one in policies if one.l7 is not None and one.name not in l7.installed.policies]
         changes: list[Change] = []
+        leaving = {name: one for name in gone if (one := self.connect.installed.services.get(name))}
 
         def before(numbers: dict[str, int]) -> None:
             if policies:
@@ -124,6 +125,8 @@ class Tiers:
             for change in changes:
                 l7.revert(change)
             raise
+        now = {key for one in policies for key in self.connect.installed.services[one.name].frontends}
+        l7.end({one.index for one in leaving.values() if not now.isdisjoint(one.frontends)})
         l7.drain(without)
         l7.set_log(config)
         l7.meet_open(fresh)

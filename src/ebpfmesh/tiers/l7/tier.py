@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack
 from functools import cached_property
 from socket import IPPROTO_TCP
@@ -176,6 +176,21 @@ class L7Tier:
         if names:
             self.reconciler.drain(names)
             self.free()
+
+    def end(self, numbers: Collection[int]) -> None:
+        """Destroy the sockets of services that go while another one takes their address, as in a renaming.
+
+        Drained, they would be judged by nothing, although the address has never been without a policy; so they connect
+        anew. What cannot be destroyed is drained, and said in the notices.
+        """
+        if not numbers:
+            return
+        ended, stay = sockets.destroy(one for one in self.sockets() if one.service in numbers)
+        self.destroyed += len(ended)
+        if stay:
+            self.ownership.notices.append(
+                f"{len(stay)} connections to services whose address is another's now pass as plain ones, until they close"
+            )
 
     def free(self) -> None:
         """Let go of the sockets of services that are drained, whether or not they send anything."""
