@@ -20,7 +20,7 @@ from ebpfmesh.l7.build import build_parser
 from ebpfmesh.l7.registry import Registry
 from ebpfmesh.layout import U32, U64
 from ebpfmesh.ownership import PinDirectory
-from ebpfmesh.policy import toml
+from ebpfmesh.policy import Rule, toml
 from ebpfmesh.policy.check import check
 from ebpfmesh.spec import MapType, ObjectSpec
 from ebpfmesh.testing import NetNs, PrivateCgroup, compile_bpf
@@ -206,6 +206,25 @@ def _capacity(_: Place) -> None:
     ))  # fmt: skip
 
 
+def _rules(_: Place) -> None:
+    rules = [Rule(f"rule-{number}", action="deny", paths=("/admin/**",)) for number in range(33)]
+    check(Config("shop", cgroup="/shop", services=[_http(*rules)]))
+
+
+def _workload(_: Place) -> None:
+    check(
+        Config("shop", cgroup="/shop", services=[_http(Rule("team", action="allow", sources=("checkout",)))])
+    )
+
+
+def _path(_: Place) -> None:
+    check(Config("shop", cgroup="/shop", services=[_http(Rule("dots", action="deny", paths=("/a/../b",)))]))
+
+
+def _http(*rules: Rule) -> Service:
+    return Service("web", addresses=["10.96.0.10:80"], backends=["10.0.0.1:80"], l7="http1", rules=rules)
+
+
 def _budget(place: Place) -> None:
     Mesh(Config("shop", cgroup=str(place.cgroup.path), memory_budget="4MiB")).start()
 
@@ -290,6 +309,8 @@ MAKERS: dict[str, tuple[type[errors.EbpfMeshError], Callable[[Place], None]]] = 
     "ConfigError, families": (errors.ConfigError, _family),
     "ConfigError, a cgroup that is gone": (errors.ConfigError, _gone),
     "ConfigError, the root cgroup": (errors.ConfigError, _root),
+    "ConfigError, a workload": (errors.ConfigError, _workload),
+    "ConfigError, a path": (errors.ConfigError, _path),
     "ConfigError, a parser": (errors.ConfigError, _unknown_parser),
     "ConfigError, a leniency": (errors.ConfigError, _leniency),
     "ParseError": (errors.ParseError, _parse),
@@ -315,5 +336,6 @@ MAKERS: dict[str, tuple[type[errors.EbpfMeshError], Callable[[Place], None]]] = 
     "HeldError": (errors.HeldError, _held),
     "LayoutError": (errors.LayoutError, _layout),
     "CapacityError, a map": (errors.CapacityError, _capacity),
+    "CapacityError, rules": (errors.CapacityError, _rules),
     "CapacityError, memory": (errors.CapacityError, _budget),
 }
