@@ -43,6 +43,7 @@ class Installed:
         if not read_only:
             self._roll_back(tables)
         reach = Reach(tables)
+        told_apart: set[int] = set()
         names = {number: name for name, number in numbers.items()}
         for number in tables.numbers():
             version = tables.current(number)
@@ -52,17 +53,22 @@ class Installed:
             if version.judges and name is not None:
                 holding = reach.holding(number, version)
                 self.policies[name] = InstalledPolicy(name, number, version, holding)
-                self.identities = max(self.identities, version.identities)
+                told_apart.add(version.identities)
             else:
                 self.drained[number] = version.protocol
+        self.identities = max(told_apart, default=0)
         self.workloads = dict(reach.workloads.get(self.identities, {}))
         self.identity_holding = reach.workload_holding(self.identities) if self.identities else Holding()
         self.stock = Stock(tables)
         for policy in self.policies.values():
             self.stock.adopt(policy.holding, reach.lengths, reach.names)
         self.stock.adopt(self.identity_holding, reach.lengths, reach.names)
+        self.outgoing = [reach.workload_holding(one) for one in told_apart - {0, self.identities}]
+        """Older tables of workloads, by which services are judged that an agent did not come to bring to the newer one."""
+        for holding in self.outgoing:
+            self.stock.adopt(holding, reach.lengths, reach.names)
         if not read_only:
-            self._tidy(tables, reach)
+            self._tidy(tables, reach, told_apart)
         self.stock.settle(reach.contents)
 
     def _roll_back(self, tables: Tables) -> None:
@@ -72,13 +78,13 @@ class Installed:
                 tables.retract(number)
                 self.rolled_back += 1
 
-    def _tidy(self, tables: Tables, reach: Reach) -> None:
+    def _tidy(self, tables: Tables, reach: Reach, told_apart: set[int]) -> None:
         for table, keys in reach.strays():
             tables.delete(table, keys)
         strays = [
             WORKLOAD_KEY.pack(cgroup, identities)
             for identities, cgroups in reach.workloads.items()
-            if identities != self.identities
+            if identities not in told_apart
             for cgroup in cgroups
         ]
         tables.delete("l7_workloads", strays)

@@ -86,7 +86,7 @@ class Reconciler:
         self, tables: Tables, installed: Installed, compiler: Compiler, find: Callable[[str], int | None]
     ) -> None:
         self.tables, self.installed, self._compiler, self._find = tables, installed, compiler, find
-        self._retired: list[Holding] = []
+        self._retired: list[Holding] = list(installed.outgoing)
         self._touched: set[int] = set()
         """Services whose older version somebody may still be reading."""
         self._deleted = False
