@@ -165,8 +165,9 @@ def test_interrupted_it_says_so_and_leaves_nothing(number: signal.Signals, act: 
         process.send_signal(number)
         said, _ = process.communicate(timeout=20)
     finally:
-        process.kill()
-        process.wait()
+        if process.poll() is None:
+            process.terminate()  # killed, it would leave what it has made
+            process.communicate(timeout=20)
         if process.stdout is not None:
             process.stdout.close()
     assert process.returncode == 130
