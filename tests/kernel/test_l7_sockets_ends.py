@@ -11,7 +11,6 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 
 import pytest
 from l7_peers import SMALL, Peers, pattern
@@ -207,8 +206,10 @@ def test_a_client_that_is_closed_in_another_thread_while_it_reads(place):
             seen: list[object] = []
 
             def read(one: socket.socket = one, seen: list[object] = seen) -> None:
-                with suppress(OSError):
+                try:
                     seen.append(one.recv(10))
+                except OSError as error:
+                    seen.append(error.errno)
 
             reading = threading.Thread(target=read, daemon=True)
             reading.start()
@@ -216,4 +217,5 @@ def test_a_client_that_is_closed_in_another_thread_while_it_reads(place):
             one.shutdown(socket.SHUT_RDWR)
             reading.join(3)
             assert not reading.is_alive()
-            assert seen == [b""]
+            # the probe blocked_receive: on an enrolled socket the FIN's acknowledgement may wake recv() with EAGAIN
+            assert seen == [b""] or (enrolled and seen == [errno.EAGAIN])
