@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ def section(name: str, results: Path = RESULTS) -> str:
     tables = "\n".join(_markdown(*table) for table in _SECTIONS[name](document["data"]))
     machine = document["machine"]
     where = f"Linux {machine['kernel']}, {machine['cpu']}, {machine['cores']} cores, {machine['date'][:10]}"
-    return f"{tables}\n{where}. {document['method']}\n"
+    prose = textwrap.fill(f"{where}. {document['method']}", 140, break_long_words=False, break_on_hyphens=False)
+    return f"{tables}\n{prose}\n"
 
 
 def keep_alive(data: dict[str, Any]) -> list[Rows]:
