@@ -22,7 +22,9 @@ def section(name: str, results: Path = RESULTS) -> str:
     tables = "\n".join(_markdown(*table) for table in _SECTIONS[name](document["data"]))
     machine = document["machine"]
     where = f"Linux {machine['kernel']}, {machine['cpu']}, {machine['cores']} cores, {machine['date'][:10]}"
-    prose = textwrap.fill(f"{where}. {document['method']}", 140, break_long_words=False, break_on_hyphens=False)
+    prose = textwrap.fill(
+        f"{where}. {document['method']}", 140, break_long_words=False, break_on_hyphens=False
+    )
     return f"{tables}\n{prose}\n"
 
 
