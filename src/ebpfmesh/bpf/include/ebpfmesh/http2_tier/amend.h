@@ -145,17 +145,18 @@ L7_INLINE void h2_word_answer(struct h2_connection *c)
 /* Of the frame, bytes from done on, over what stands at a place of the segment, as far as it goes. */
 L7_GLOBAL int h2_store_answer(struct __sk_buff *skb, struct h2_connection *c, __u32 place, __u32 done, __u32 room)
 {
-	__u32 left = H2_PING_LENGTH - done;
+	__u32 left = H2_PING_LENGTH - done, before_last;
 
 	if (!c || done >= H2_PING_LENGTH)
 		return 0;
 	if (left > room)
 		left = room;
 	c->answer_left = H2_PING_LENGTH - done - left;
-	barrier_var(left);
-	if (!left || left > H2_PING_LENGTH)
+	before_last = left - 1; /* verifiers up to 6.1 learn nothing of a comparison with 0 */
+	barrier_var(before_last);
+	if (before_last >= H2_PING_LENGTH)
 		return 0;
-	return bpf_skb_store_bytes(skb, place, c->answer_frame + L7_INDEX(done, 32), left, 0);
+	return bpf_skb_store_bytes(skb, place, c->answer_frame + L7_INDEX(done, 32), before_last + 1, 0);
 }
 
 /* A PING of the server begins, or goes on, at the window's start, done bytes of it having gone by as they were: those are the same

@@ -64,8 +64,11 @@ L7_CALLBACK long http2_token_step(__u32 i, void *context)
 	__u32 good = scan->least;
 
 	(void)i;
-	for (__u32 byte = 0; byte < 8; byte++)
-		good &= http2_characters[L7_INDEX((__u32)(word >> byte * 8) & 255, 256)];
+	for (__u32 byte = 0; byte < 8; byte++) {
+		good &= http2_characters[L7_INDEX((__u32)word & 255, 256)];
+		word >>= 8;
+		asm volatile("" : "+r"(word), "+r"(good)); /* one by one: the frame has no room for all of them */
+	}
 	scan->at += 8;
 	scan->left = scan->left > 8 ? scan->left - 8 : 0;
 	if (good)
@@ -100,15 +103,15 @@ L7_CALLBACK long http2_value_step(__u32 i, void *context)
 	__u64 bad = 0;
 
 	(void)i;
-	for (__u32 word = 0; word < 4; word++) {
-		__u64 text = http2_text_word(scan->record, at + word * 8);
-
-		bad |= http2_controls(http2_filled(text, left > word * 8 ? left - word * 8 : 0), least);
+	for (__u32 word = 0; word < 4; word++) { /* both go along: the frame has no room for what they were */
+		bad |= http2_controls(http2_filled(http2_text_word(scan->record, at), left), least);
+		at += 8;
+		left = left > 8 ? left - 8 : 0;
 	}
-	scan->at = at + 32;
-	scan->left = left > 32 ? left - 32 : 0;
+	scan->at = at;
+	scan->left = left;
 	if (!bad)
-		return left <= 32;
+		return !left;
 	scan->good = 0;
 	return 1;
 }
