@@ -6,8 +6,8 @@
 #include "../address.h"
 #include "../http2_tier/connection.h"
 #include "current.h"
-#include "../measure/count.h"
 #include "../measure/log.h"
+#include "../measure/unanswered.h"
 #include "step.h"
 
 #define L7_SOL_TCP 6
@@ -123,25 +123,6 @@ L7_INLINE void l7_on_established(struct bpf_sock_ops *ctx, struct bpf_sock *sock
 	l7_stat(mark->service, L7_STAT_OPEN, 1);
 }
 
-/* Requests that were in flight as the connection ended: the first may have been answered until then, by a response that lasts to
- * the end of the connection. */
-L7_CALLBACK long l7_unanswered(__u32 number, void *context)
-{
-	struct l7_connection *connection = *(struct l7_connection **)context;
-	struct l7_in_flight *request = &connection->in_flight[L7_INDEX(connection->answered, L7_IN_FLIGHT)];
-	__u32 status = connection->flags & L7_IN_RESPONSE ? connection->status : 0;
-
-	(void)number;
-	if (connection->asked == connection->answered)
-		return 1;
-	l7_count_request(connection->service, connection->counter, request->route, status, request->sent,
-			 connection->received, bpf_ktime_get_ns() - request->since);
-	connection->answered++;
-	connection->received = 0;
-	connection->flags &= ~L7_IN_RESPONSE;
-	return 0;
-}
-
 L7_INLINE void l7_on_closed(struct l7_mark *mark)
 {
 	__u64 cookie = mark->cookie;
@@ -150,7 +131,7 @@ L7_INLINE void l7_on_closed(struct l7_mark *mark)
 
 	if (mark->base) {
 		if (connection && mark->protocol == L7_HTTP1)
-			bpf_loop(L7_IN_FLIGHT, l7_unanswered, &connection, 0);
+			l7_count_unanswered(connection);
 		bpf_map_delete_elem(&l7_connections, &cookie);
 		bpf_map_delete_elem(&l7_resends, &cookie);
 		if (mark->protocol == L7_HTTP2)
