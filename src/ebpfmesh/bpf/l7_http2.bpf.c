@@ -79,14 +79,19 @@ L7_GLOBAL int h2_enter(struct sk_msg_md *msg)
 		return SK_DROP;
 	}
 	if (c->ends) {
+		if (c->ends == H2_SHUT)
+			return SK_DROP;
 		c->answer.stream = 0;
 		if (c->goaway_due)
 			return h2_respond(msg, c, msg->size);
 		return h2_cut(msg, c, mark->service, msg->size) ? SK_DROP : l7_egress(msg, mark, 0);
 	}
 	c->answer.stream = 0;
-	if (c->settings_due && !c->held && h2_may_answer(socket, c))
-		return h2_respond(msg, c, 0);
+	if (c->settings_due && !c->held && h2_may_answer(socket, c)) {
+		if (!l7_cannot(L7_NO_REPLIES | L7_NO_SWALLOWING))
+			return h2_respond(msg, c, 0);
+		c->settings_due = 0; /* blocks that refer to the table are reworded for good */
+	}
 	return H2_WALK;
 }
 

@@ -23,6 +23,8 @@ enum h2_kind {
 	H2_REWRITE = 8,	  /* a header block that the server is given in other words */
 };
 
+enum h2_ending { H2_SWALLOWS = 1, H2_SHUT = 2 /* send() fails */ };
+
 #define H2_BLOCK 4608 /* room for a frame that is rewritten */
 #define H2_HELD 8192  /* … for bytes that were taken out undecided, and for a copy of what was judged last */
 #define H2_OUT 2048   /* … for frames of ours */
@@ -105,7 +107,7 @@ struct h2_connection {
 	__u32 owed;	    /* of the client's connection window, bytes that were taken out */
 	__u32 poisoned;	    /* the server's table lacks entries that the client's has */
 	__u32 update_due;   /* the server waits for a size update that was taken out */
-	__u32 ends;	    /* everything is swallowed */
+	__u32 ends;	    /* enum h2_ending: what becomes of everything that still comes */
 	__u32 split;	    /* of H2_SPLIT, how many are left */
 	__u32 pings;	    /* of ours that the server has not answered */
 	__u32 wakes;	    /* one of them is to wake the client, which has not answered it */
