@@ -142,6 +142,7 @@ def test_a_client_that_is_not_enrolled_is_found(cgroup, netns):
 def measured_with_a_child_that_stops(monkeypatch: pytest.MonkeyPatch, links: int) -> behaviour.Behaviour:
     """What is measured where the first child stands still as soon as it has attached so many links."""
     monkeypatch.setattr(measuring, "HUNG", 3.0)
+    monkeypatch.setattr(measuring, "BEGINS", 3.0)
     found: list[behaviour.Behaviour] = []
     thread = threading.Thread(target=lambda: found.append(behaviour.measure()))
     before = _children()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import select
 import subprocess
 import sys
 import time
@@ -17,10 +18,12 @@ from ebpfmesh.features.throwaway import throwaway_cgroup
 from ebpfmesh.tiers.l7.behaviour import catalogue, trial
 from ebpfmesh.tiers.l7.behaviour.outcome import Behaviour, Outcome
 
-TIMEOUT = 20.0
+TIMEOUT = 40.0
 """Seconds that all probes may take together; half a second is what they take."""
+BEGINS = 20.0
+"""Seconds until the process that makes them has to begin: a host that is busy or emulated is no reason to give up L7."""
 HUNG = 5.0
-"""Seconds after which a process that makes probes counts as hung: a busy host is no reason to give up L7."""
+"""Seconds without an answer after which it counts as hung."""
 
 
 def measure(timeout: float = TIMEOUT) -> Behaviour:
@@ -51,15 +54,8 @@ def _child(cgroup: int, first: int, deadline: float) -> Iterator[Outcome]:
     if left <= 0:
         yield from _rest(first, "not begun: the time for all probes was up")
         return
-    try:
-        done = subprocess.run(
-            command, env=_environment(), pass_fds=(cgroup,), stdin=subprocess.DEVNULL, capture_output=True,
-            timeout=min(left, HUNG), check=False,
-        )  # fmt: skip
-        lines, hung, error = done.stdout, False, done.stderr
-    except subprocess.TimeoutExpired as late:
-        lines, hung, error = late.stdout or b"", True, b""
-    began, lines = lines[:1] == b"\n", lines[1:]
+    said, hung, error = _heard(command, cgroup, deadline)
+    began, lines = said[:1] == b"\n", said[1:]
     found = [
         msgspec.json.decode(line, type=Outcome)
         for line in lines.splitlines(keepends=True)
@@ -79,6 +75,29 @@ def _child(cgroup: int, first: int, deadline: float) -> Iterator[Outcome]:
         yield trial.not_made(
             catalogue.every()[at], "unknown", f"the probes' process ended: {_last_line(error)}"
         )
+
+
+def _heard(command: list[str], cgroup: int, deadline: float) -> tuple[bytes, bool, bytes]:
+    """What the process says on standard output until it ends, or says nothing for too long: then True, and it is killed.
+
+    Then what it said on standard error.
+    """
+    said = b""
+    with subprocess.Popen(
+        command, env=_environment(), pass_fds=(cgroup,), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None and process.stderr is not None
+        try:
+            while True:
+                patience = min(HUNG if said else BEGINS, deadline - time.monotonic())
+                if not select.select([process.stdout], [], [], max(patience, 0))[0]:
+                    return said, True, b""
+                if not (more := os.read(process.stdout.fileno(), 65536)):
+                    return said, False, process.stderr.read()
+                said += more
+        finally:
+            process.kill()
 
 
 def _rest(first: int, why: str) -> Iterator[Outcome]:
