@@ -49,6 +49,33 @@ def test_a_request_without_a_trace_is_given_one_and_the_service_s_headers(site):
     assert len({one.headers["traceparent"] for one in site.h2.asked}) == 16
 
 
+@pytest.mark.parametrize("chunk", [7, 90, 1_000, 5_000, 100_000])
+def test_many_heads_of_one_send_are_given_headers(site, chunk):
+    """More than one piece has room for, beside refused ones and bodies longer than a window, cut anywhere."""
+    site.start(site.http2(rules=DENY, http=Http(trace=True, set_headers={"x-mesh": "shop" * 40})))
+    client = site.client()
+    assert client.get("/first").status == 200
+    bodies = {number: b"%d" % number * (3_000 if number % 37 == 5 else number % 4) for number in range(90)}
+    streams = [
+        client.request(f"/{'no' if number % 20 == 19 else 'yes'}/{number}", method="POST", body=body)
+        for number, body in bodies.items()
+    ]
+    data = client.h2.data_to_send()
+    for at in range(0, len(data), chunk):
+        client.socket.sendall(data[at : at + chunk])
+    answers = client.wait(*streams, seconds=30)
+    assert [one.status for one in answers] == [403 if number % 20 == 19 else 200 for number in bodies]
+    assert not site.h2.errors
+    asked = {one.headers[":path"]: one for one in site.h2.asked}
+    assert len(asked) == len(site.h2.asked) == 1 + 90 - 4
+    for number, body in bodies.items():
+        if number % 20 != 19:
+            assert asked[f"/yes/{number}"].body == body
+    assert all(one.headers["x-mesh"] == "shop" * 40 for one in asked.values())
+    assert all(TRACE.fullmatch(one.headers["traceparent"]) for one in asked.values())
+    assert len({one.headers["traceparent"] for one in asked.values()}) == len(asked)
+
+
 def test_an_upload_beside_requests_on_a_socket_that_does_not_block(site):
     """send() takes less than it is given: what was judged and did not leave is sent again, and taken as what it was."""
     site.start(site.http2(rules=DENY))

@@ -55,11 +55,17 @@ struct h2_answer {
 	__u64 retry_after;
 };
 
+#define H2_HEADS 32 /* of one piece that are given headers */
+
 /* What goes into a request's head. */
-struct h2_trace {
+struct h2_head {
+	__u32 at; /* of the piece, where the frame begins */
+	__u32 end;
+	__u32 bytes;  /* that are added */
 	__u32 insert; /* element of l7_inserts, 0: none */
-	__u32 length; /* of value: 0 if the trace is not ours to begin */
-	__u8 value[64];
+	__u32 traced; /* line is a trace that is ours to begin */
+	__u32 reserved;
+	__u8 line[72]; /* as l7_new_trace() makes it */
 };
 
 /* A PING of ours to the server. */
@@ -75,8 +81,8 @@ struct h2_connection {
 	struct l7_state state;
 	struct h2_answer answer;      /* of the piece */
 	struct h2_answer next_answer; /* of what was found last */
-	struct h2_trace trace;
-	struct h2_trace next_trace;
+	struct h2_head next_head;
+	struct h2_head heads[H2_HEADS]; /* of the piece */
 	/* the run at hand: taken bytes, the piece behind them, and bytes about which nothing is known yet */
 	__u32 taken;
 	__u32 kind;
@@ -84,9 +90,8 @@ struct h2_connection {
 	__u32 undecided;
 	__u32 stopped;
 	__u32 parsed;	/* bytes of the message that were shown: what is behind them in the piece is payload */
-	__u32 inserted; /* bytes that go into the piece, 0: none */
-	__u32 head_at;	/* … of it, where the frame begins */
-	__u32 head_end; /* … and ends */
+	__u32 inserted; /* heads of the piece that are given headers */
+	__u32 growth;	/* … and by how many bytes it grows */
 	__u32 entered;	/* phase of the client's half before a call */
 	__u32 appended; /* where in the piece what was appended last begins */
 	/* between runs */

@@ -41,35 +41,6 @@ L7_GLOBAL int h2_copy_judged(struct sk_msg_md *msg, struct h2_connection *c, __u
 	return 0;
 }
 
-/* Puts a block of ours at the end of the request's head, and adds its length to that of the frame. held bytes precede the piece
- * by now. Returns how many bytes it inserted; negative: the message is broken. */
-L7_GLOBAL int h2_insert(struct sk_msg_md *msg, struct h2_connection *c, __u32 held)
-{
-	__u32 bytes = h2_put_trace(c), at, end, length;
-	__u8 *data;
-
-	if (!c || !bytes)
-		return 0;
-	end = held + c->head_end;
-	at = c->head_at ? held + c->head_at : 0; /* what was held is the beginning of the first frame */
-	length = end - at - 9 + bytes;
-	if (end > 0x7000)
-		return 0;
-	if (bpf_msg_push_data(msg, end, bytes, 0))
-		return 0;
-	if (msg->size <= L7_WINDOW && bpf_msg_pull_data(msg, 0, msg->size, 0)) /* the transport is slow with pieces */
-		return -1;
-	if (h2_write(msg, c, end, H2_OUT_AT, bytes) || bpf_msg_pull_data(msg, at, at + 3, 0))
-		return -1;
-	data = msg->data;
-	if ((void *)(data + 3) > msg->data_end)
-		return -1;
-	*(volatile __u8 *)data = length >> 16;
-	*(volatile __u8 *)(data + 1) = length >> 8;
-	*(volatile __u8 *)(data + 2) = length;
-	return bytes;
-}
-
 /* What was taken out undecided goes in front of the message again. */
 L7_INLINE int h2_release(struct sk_msg_md *msg, struct h2_connection *c)
 {
@@ -77,7 +48,7 @@ L7_INLINE int h2_release(struct sk_msg_md *msg, struct h2_connection *c)
 
 	if (!held)
 		return 0;
-	return bpf_msg_push_data(msg, 0, held, 0) || h2_write(msg, c, 0, H2_HELD_AT, held) ? -1 : 0;
+	return bpf_msg_push_data(msg, 0, held, 0) || h2_write(msg, c, H2_HELD_AT, held) ? -1 : 0;
 }
 
 /* The piece goes to the server, with what was held before it, and what is inserted. */
@@ -97,16 +68,19 @@ L7_GLOBAL int h2_forward(struct sk_msg_md *msg, struct h2_connection *c)
 	bytes = c->piece;
 	held = c->held;
 	payload_only = !c->parsed && !held;
-	if (c->inserted && !h2_may_push(socket, bytes + held + 1024)) {
-		l7_stat(mark->service, L7_STAT_NOT_TRACED, 1);
+	if (c->inserted && !h2_may_push(socket, bytes + held + c->growth)) {
+		l7_stat(mark->service, L7_STAT_NOT_TRACED, c->inserted);
 		c->inserted = 0;
 	}
 	h2_copy_judged(msg, c, mark->passed, bytes);
 	if (h2_release(msg, c))
 		return h2_broken(mark);
 	c->held = 0;
-	if (c->inserted)
+	if (c->inserted) {
 		inserted = h2_insert(msg, c, held);
+		if (!inserted)
+			l7_stat(mark->service, L7_STAT_NOT_TRACED, c->inserted);
+	}
 	if (inserted < 0)
 		return h2_broken(mark);
 	total = bytes + held + inserted;
@@ -127,7 +101,7 @@ L7_GLOBAL int h2_replace(struct sk_msg_md *msg, struct h2_connection *c, __u32 b
 		return -1;
 	if (bytes < length && bpf_msg_push_data(msg, 0, length - bytes, 0))
 		return -1;
-	if (h2_write(msg, c, 0, from, length))
+	if (h2_write(msg, c, from, length))
 		return -1;
 	bpf_msg_apply_bytes(msg, length);
 	return 0;

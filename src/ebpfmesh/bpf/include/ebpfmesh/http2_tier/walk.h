@@ -7,11 +7,31 @@
 
 #include "../enrol/step.h"
 #include "frames.h"
+#include "insert.h"
 #include "judge.h"
 
 #define H2_STEPS (1 << 16) /* calls of the core in a run */
 
 enum h2_next { H2_CALL = 0, H2_STOP = 1 };
+
+/* Whether one more head of n bytes can be given its headers in this piece. A head that is the first is always part of it. */
+L7_INLINE int h2_takes_head(const struct h2_connection *c, __u32 n)
+{
+	return !c->inserted ||
+	       (c->inserted < H2_HEADS && c->held + c->piece + n + c->growth + c->next_head.bytes <= H2_BUILT);
+}
+
+/* The piece's last bytes are a head that is given headers. */
+L7_INLINE void h2_note_head(struct h2_connection *c)
+{
+	struct h2_head *head = &c->heads[L7_INDEX(c->inserted, H2_HEADS)];
+
+	*head = c->next_head;
+	head->at = c->appended;
+	head->end = c->piece;
+	c->inserted++;
+	c->growth += head->bytes;
+}
 
 /* n more bytes, of a kind; c->stopped if they are no part of this run's piece. */
 L7_INLINE void h2_append(struct h2_connection *c, __u32 kind, __u32 n)
@@ -28,7 +48,7 @@ L7_INLINE void h2_append(struct h2_connection *c, __u32 kind, __u32 n)
 		c->kind = kind == H2_INSERT ? H2_KEEP : kind;
 		c->piece = n;
 	} else if ((c->kind == kind && kind <= H2_TAKE) || (c->kind == H2_ANSWER && kind == H2_TAKE) ||
-		   (c->kind == H2_KEEP && kind == H2_INSERT && !c->inserted)) {
+		   (c->kind == H2_KEEP && kind == H2_INSERT && h2_takes_head(c, n))) {
 		c->piece += n;
 	} else {
 		c->front_kind = kind;
@@ -40,12 +60,8 @@ L7_INLINE void h2_append(struct h2_connection *c, __u32 kind, __u32 n)
 		c->answer = c->next_answer;
 	if (kind == H2_REWRITE) /* there is room for one of them */
 		c->stopped = 1;
-	if (kind == H2_INSERT) {
-		c->inserted = 1;
-		c->trace = c->next_trace;
-		c->head_at = c->appended;
-		c->head_end = c->piece;
-	}
+	if (kind == H2_INSERT)
+		h2_note_head(c);
 }
 
 /* Before the first step of a run: what is left of the one before. */
@@ -53,7 +69,7 @@ L7_INLINE void h2_begin_walk(struct l7_room *room, struct h2_connection *c)
 {
 	__u32 kind = c->front_kind, n = c->front;
 
-	c->taken = c->kind = c->piece = c->undecided = c->stopped = c->parsed = c->inserted = 0;
+	c->taken = c->kind = c->piece = c->undecided = c->stopped = c->parsed = c->inserted = c->growth = 0;
 	c->answer.stream = 0;
 	c->front_kind = c->front = 0;
 	if (n > room->size)
