@@ -23,7 +23,7 @@ from ebpfmesh.policy import (
     Source,
     Workload,
 )
-from ebpfmesh.policy.reference import HOST, METHOD, PATH, Client, Request
+from ebpfmesh.policy.reference import HOST, METHOD, PATH, UPGRADE, Client, Request
 
 SERVICE = "orders"
 ADDRESSES = ("10.96.0.10:80", "10.96.0.10:8080", "[fd00::10]:80")
@@ -245,6 +245,8 @@ def services(draw: st.DrawFn, *, l7: bool = True) -> Service:
         path_parameters=draw(st.sampled_from(["refuse", "keep"])),
         default_reply=draw(_reply),
         bad_path_reply=draw(_reply),
+        undecodable=draw(st.sampled_from(["refuse", "refuse", "refuse", "pass"])),
+        undecodable_reply=draw(_reply),
     )
     return Service(
         SERVICE,
@@ -357,7 +359,20 @@ sent_headers = st.dictionaries(
     st.sampled_from([b"", b"a", b"ab", b"abc", b"b", b"root", b"Root", b"A" * 200]),
     max_size=4,
 )
-_uncertain = st.lists(st.sampled_from(HEADERS), max_size=2)
+_uncertain = st.lists(st.sampled_from((*HEADERS, UPGRADE)), max_size=2)
+sent_upgrades = st.sampled_from(
+    [
+        b"websocket",
+        b"websocket",
+        b"WebSocket",
+        b"h2c",
+        b"websocket, h2c",
+        b"websocketx",
+        b"websocke",
+        b"",
+        None,
+    ]
+)
 
 
 @st.composite
@@ -369,13 +384,23 @@ def requests(draw: st.DrawFn, service: Service) -> Request:
         truncated = [*truncated, PATH]
     if draw(st.integers(0, 60)) == 0:
         method, truncated = "A" * 300, [*truncated, METHOD]
+    headers, scheme, upgrades = dict(draw(sent_headers)), None, False
+    if service.l7 == "http1":
+        scheme = draw(st.sampled_from([None, None, None, b"http", b"HTTPS", b"x"]))
+        upgrades = draw(st.integers(0, 3)) == 0
+        if (upgrade := draw(sent_upgrades)) is not None and (upgrades or draw(st.booleans())):
+            headers[UPGRADE] = upgrade
+    elif service.l7 is not None:
+        scheme = b"http"  # every request of HTTP/2 has one
     return Request(
         method.encode(),
         draw(paths_for(service)),
         draw(sent_hosts),
-        draw(sent_headers),
+        headers,
         frozenset(draw(st.one_of(st.just([]), st.just([]), _uncertain))),
         frozenset(truncated),
+        scheme,
+        upgrades,
     )
 
 

@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from msgspec.structs import replace
+
 from ebpfmesh.policy.compile import Compiled, wire
 from ebpfmesh.policy.path import BadPath, normalise
 from ebpfmesh.policy.reference import HOST, METHOD, PATH, Reason, Request
@@ -101,7 +103,7 @@ class Interpreter:
             _,
             flags,
             self.protocol,
-            _,
+            self.undecodable,
             _,
             self.rules,
             self.default,
@@ -109,7 +111,7 @@ class Interpreter:
             _,
             self.refusal,
             self.bad_path,
-            _,
+            self.undecodable_reply,
             _,
         ) = wire.SERVICE.unpack(compiled.version)
         self.flags = wire.ServiceFlag(flags)
@@ -136,7 +138,10 @@ class Interpreter:
         exhausted: Callable[[str], bool] = lambda name: False,
         strikes: Callable[[str, int], bool] = lambda name, argument: argument == wire.ALWAYS,
     ) -> Decision:
-        """Decide about a request: ``authorise/decide.h``."""
+        """Decide about a request: ``authorise/judge.h``."""
+        http1 = self.protocol == wire.Protocol.HTTP1
+        if http1 and request is not None and request.scheme is not None:
+            request = replace(request, repeated={*request.repeated, HOST})
         fields = _Record(request, self.registered)
         segments: tuple[bytes, ...] | None = None
         path = b""
@@ -155,6 +160,13 @@ class Interpreter:
                 self._act(state, rule, exhausted, strikes)
         if not state.reason:
             self._default(state)
+        if state.allowed and self.undecodable != _PASSES and request is not None and fields.tunnels(http1):
+            state.allowed, state.reason, state.rule, state.reply = (
+                False,
+                Reason.TUNNELS,
+                0,
+                self.undecodable_reply,
+            )
         return Decision(
             state.allowed, state.reason, self.shelf.name("rule", state.rule) if state.rule else None, state.audited,
             self.shelf.name("route", state.route) if state.route else None, tuple(state.limits), tuple(state.faults),
@@ -302,6 +314,7 @@ class Interpreter:
         return found
 
 
+_PASSES = 1  # enum l7_undecodable
 _KNOWN = {3: HOST, 7: "content-length", 10: "upgrade", 11: "content-type", 12: "user-agent", 13: "traceparent",
           14: "authorization", 16: "grpc-timeout", 19: "grpc-encoding"}  # fmt: skip
 
@@ -322,6 +335,14 @@ class _Record:
         usual = {method.name.encode(): method for method in wire.Method if method is not wire.Method.OTHER}
         cut = METHOD in request.truncated
         return 1 << (wire.Method.OTHER if cut else usual.get(request.method, wire.Method.OTHER))
+
+    def tunnels(self, http1: bool) -> bool:
+        """Whether another protocol would follow, other than WebSocket."""
+        value, known = self.field(10)
+        upgrades = self._request is not None and self._request.upgrades and http1
+        return self.method == 1 << wire.Method.CONNECT or (
+            upgrades and (value is None or not known or value.lower() != b"websocket")
+        )
 
     def path(self, keep: bool) -> tuple[bytes, tuple[bytes, ...]] | BadPath | None:
         """Normalised."""

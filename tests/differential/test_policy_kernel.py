@@ -91,8 +91,9 @@ class Installed:
         downwards = tuple(self.id_of(path) for path in cgroup_path.upwards(client.cgroup))[::-1]
         source = Source(downwards, address, client.port or 0)
         return self.kernel.decide(
-            asked(request, self.fields), service=SERVICE, generation=GENERATION, source=source, now=NOW
-        )
+            asked(request, self.fields), service=SERVICE, generation=GENERATION, source=source, now=NOW,
+            http1=self.service.l7 == "http1",
+        )  # fmt: skip
 
     def taken(self) -> set[str]:
         """The limits that were taken from, or asked in vain."""
@@ -116,6 +117,7 @@ _FIELDS = {
     "authorization": 14,
 }
 
+OPTIONS, UPGRADES = 16, 4  # of HTTP_CONNECTION: HTTP_PERSISTS, HTTP_UPGRADES
 _NUMBERS = {7, 14}  # of them those that are kept as numbers
 
 
@@ -124,6 +126,9 @@ def asked(request: Request, fields: Mapping[str, int]) -> Asked:
     values: dict[int, bytes | int] = {0: request.method}
     if request.path is not None:
         values[2] = request.path
+    if request.scheme is not None:
+        values[4] = request.scheme
+    values[9] = OPTIONS | (UPGRADES if request.upgrades else 0)
     if request.host is not None:
         values[3] = request.host
     for name, value in request.headers.items():

@@ -6,11 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from ebpfmesh.cli.main import main
 from ebpfmesh.errors import ConfigError
-from ebpfmesh.observe.explain import Choice, Explanation, explain
-from ebpfmesh.policy import toml
+from ebpfmesh.observe.explain import Choice, Explanation, explain, explain_recorded
+from ebpfmesh.policy import Http, toml
 from ebpfmesh.policy.check import check
 
 TEXT = """
@@ -158,10 +159,126 @@ def test_who_asks_can_be_told_in_several_ways(ask, source, workload):
 def test_an_address_and_a_host_allow(ask):
     headers = [("Host", "A.Shop.Example:8080")]
     assert ask(source="192.168.7.1", headers=headers).rule == "lan"
-    assert ask(source="192.168.7.1", target="http://b.shop.example/x").rule == "lan"
-    assert ask(source="192.168.7.1", target="http://shop.example/x", headers=headers).rule is None
     assert ask(source="10.0.0.1", headers=headers).rule is None
     assert ask(source="192.168.7.1").notes == ["no host was given, and rules ask for one: say -H 'host: …'"]
+
+
+def test_a_target_that_names_a_host_leaves_it_in_doubt(ask):
+    """Also where both say the same: servers differ in which counts, and a denial may hold for one of them."""
+    for headers in ([], [("Host", "b.shop.example")]):
+        found = ask(source="192.168.7.1", target="http://b.shop.example/x", headers=headers)
+        assert (found.allowed, found.reason, found.path) == (False, "not_allowed", "/x")
+        assert "lan: the host cannot be told, and is taken as another" in str(found.steps[2])
+        assert found.notes[0].startswith("the target names a host")
+
+
+def test_the_authority_of_http2_is_the_host(config):
+    http2 = replace(config, services=(replace(config.services[0], l7="http2"), *config.services[1:]))
+    assert explain(http2, "orders", source="192.168.7.1", target="http://b.shop.example/x").rule == "lan"
+
+
+UPGRADE = [("Connection", "keep-alive, Upgrade"), ("Upgrade", "h2c")]
+WEBSOCKET = [UPGRADE[0], ("Upgrade", "WebSocket")]
+
+
+@pytest.mark.parametrize(
+    ("request_", "reason"),
+    [
+        ({"method": "CONNECT", "target": "a.example:443"}, "tunnels"),
+        ({"headers": UPGRADE}, "tunnels"),
+        ({"headers": [*WEBSOCKET, ("Upgrade", "h2c")]}, "tunnels"),
+        ({"headers": UPGRADE, "target": "/" + "a" * 4090}, "bad_path"),
+        (
+            {"headers": UPGRADE, "target": "/?" + "a" * 4090},
+            "tunnels",
+        ),  # nothing of Upgrade has room in the record
+        ({"headers": [UPGRADE[0], ("Upgrade", "websocket, h2c")], "target": "/?" + "a" * 3700}, "tunnels"),
+        ({"headers": WEBSOCKET}, "by_rule"),
+        ({"headers": UPGRADE[1:]}, "by_rule"),  # no option of Connection: nobody may switch
+        ({"method": "connect", "target": "/a"}, "by_rule"),
+    ],
+)
+def test_what_opens_a_tunnel_is_refused(ask, request_, reason):
+    found = ask(source="checkout", **request_)
+    assert found.reason == reason
+    if reason == "tunnels":
+        assert (found.allowed, found.rule) == (False, None)
+        assert found.sentence.endswith(
+            "would open a tunnel, in which others pass unseen; the client is told 400"
+        )
+        assert found.limits[0].name == "all"  # it was a request, and is counted as one
+
+
+def test_a_tunnel_passes_where_what_cannot_be_followed_does(config):
+    service = replace(config.services[0], http=Http(undecodable="pass"))
+    passes = replace(config, services=(service,))
+    for request in ({"method": "CONNECT", "target": "a.example:443"}, {"headers": UPGRADE}):
+        assert explain(passes, "orders", source="checkout", **request).rule == "ours"
+
+
+@pytest.mark.parametrize(
+    ("request_", "why"),
+    [
+        ({"headers": [("Host", "a"), ("Host", "a")]}, "repeated host"),
+        ({"target": "/a b"}, "bad version"),
+        ({"headers": {"Transfer-Encoding": "gzip"}}, "bad transfer encoding"),
+    ],
+)
+def test_what_cannot_be_read_is_told_as_the_parser_says_it(ask, config, request_, why):
+    found = ask(source="checkout", **request_)
+    assert (found.allowed, found.reason, found.request) == (False, "undecodable", None)
+    assert why in found.sentence
+    assert found.sentence.endswith("the client is told 400")
+    passes = replace(config, services=(replace(config.services[0], http=Http(undecodable="pass")),))
+    assert explain(passes, "orders", source="checkout", **request_).allowed
+
+
+def test_no_request_hides_in_a_header(ask):
+    with pytest.raises(ConfigError, match="line end"):
+        ask(headers={"x-debug": "1\r\n\r\nGET /admin HTTP/1.1"})
+
+
+SHOPPING = (
+    b"GET /orders/1?secret=1 HTTP/1.1\r\nHost: a\r\n\r\n"
+    b"CONNECT b:80 HTTP/1.1\r\nHost: b:80\r\n\r\n"
+    b"POST /admin HTTP/1.1\r\nContent-Length: 4\r\n\r\nGET "
+    b"GET http://x/ HTTP/1.1\r\n\r\n"
+)
+
+
+def test_a_recording_is_explained_request_by_request(config):
+    """A tunnel that was refused is none: what follows it is judged as before."""
+    found = list(explain_recorded(config, "orders", SHOPPING + b"GET / HTTP/9\r\n\r\n", source="checkout"))
+    assert [(one.request, one.reason, one.rule) for one in found] == [
+        ("GET /orders/1", "by_rule", "ours"),
+        ("CONNECT b:80", "tunnels", None),
+        ("POST /admin", "by_rule", "no-admin"),
+        ("GET /", "by_rule", "ours"),
+        (None, "undecodable", None),
+    ]
+    chat = b"GET /chat HTTP/1.1\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\nGET /admin"
+    tunnel = SHOPPING.partition(b"CONNECT")[0] + chat
+    assert [one.request for one in explain_recorded(config, "orders", tunnel, source="checkout")] == [
+        "GET /orders/1",
+        "GET /chat",
+    ]
+    with pytest.raises(ConfigError, match="has no l7"):
+        next(explain_recorded(config, "db", SHOPPING))
+
+
+def test_the_command_explains_a_recording(file, tmp_path, capsys):
+    (tmp_path / "requests").write_bytes(SHOPPING)
+    words = ["explain", str(file), "--service", "orders", "--recorded", str(tmp_path / "requests")]
+    assert main([*words, "--from", "checkout"]) == 0
+    first = [line for line in capsys.readouterr().out.splitlines() if not line.startswith(" ")]
+    assert first[1] == (
+        "2 CONNECT b:80: the request is refused: it would open a tunnel, in which others pass unseen; "
+        "the client is told 400"
+    )
+    assert main([*words, "--json"]) == 0
+    assert [one["request"] for one in json.loads(capsys.readouterr().out)][2] == "POST /admin"
+    assert main([*words[:-1], str(tmp_path / "none")]) == 1
+    assert "No such file" in capsys.readouterr().err
 
 
 def test_a_limit_that_is_used_up_refuses(ask):

@@ -4,13 +4,14 @@
  * of a mesh. It is attached to nothing.
  *
  * Minimum kernel: 5.17. */
-#include "ebpfmesh/authorise/decide.h"
+#include "ebpfmesh/authorise/judge.h"
 #include "ebpfmesh/authorise/source.h"
 
 #define L7_TRIALS 4 /* places, so that as many processors can be at it at a time: skb->mark says which */
 
 enum l7_trial_flag {
 	L7_TRIAL_SOURCE = 1, /* the source is looked up for the connection at this place, else it is the decision's */
+	L7_TRIAL_HTTP1 = 2,  /* the request is of HTTP/1 */
 };
 
 struct l7_trial {
@@ -61,7 +62,10 @@ SEC("tc") int authorise_tc(struct __sk_buff *skb)
 		trial->last = decision->now;
 	}
 	trial->runs++;
-	l7_decide(record, decision);
+	if (trial->flags & L7_TRIAL_HTTP1)
+		l7_judge(record, decision, 1);
+	else
+		l7_judge(record, decision, 0);
 	trial->allowed += decision->allowed;
 	return 0;
 }

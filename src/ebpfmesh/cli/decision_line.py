@@ -14,6 +14,7 @@ _REASONS = {
     "undecodable": "it cannot be followed",
     "look_up_failed": "a look-up failed in the kernel",
     "unjudged": "bytes that no program saw",
+    "tunnels": "a tunnel, in which requests would pass unseen",
 }
 _CALLED = {"limited": "limit", "faulted": "fault"}
 

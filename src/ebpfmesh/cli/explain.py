@@ -10,9 +10,11 @@ from ebpfmesh.errors import ConfigError, HostError
 if TYPE_CHECKING:
     from ebpfmesh.observe import Decision
     from ebpfmesh.observe.explain import Explanation
+    from ebpfmesh.policy.model import Config
 
 _EPILOGUE = """\
 ebpfmesh explain mesh.toml --service orders --from checkout POST /admin -H 'x-user: root'
+ebpfmesh explain mesh.toml --service orders --from checkout --recorded orders.requests
 ebpfmesh explain --recent shop --rule no-admin
 """
 
@@ -21,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """FILE and a request, or --recent and what to look for."""
     parser.usage = (
         "ebpfmesh explain FILE --service NAME [--from WHO] [METHOD TARGET] [-H 'NAME: VALUE'] …\n"
+        "       ebpfmesh explain FILE --service NAME [--from WHO] --recorded RECORDING\n"
         "       ebpfmesh explain --recent [MESH] [--cookie N] [--rule NAME] [--path TEXT] [--denied]"
     )
     parser.epilog = _EPILOGUE
@@ -55,6 +58,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="LIMIT",
         help="a limit that is used up; may be repeated",
     )
+    asked.add_argument(
+        "--recorded",
+        metavar="RECORDING",
+        help="in place of a request: a file with what a client sent on one connection; each request in it",
+    )
     recorded = parser.add_argument_group("requests that the kernel recorded")
     recorded.add_argument(
         "--recent",
@@ -84,6 +92,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     config = read(Path(arguments.file))
     check(config)
+    if arguments.recorded is not None:
+        return _recorded(config, arguments)
     method, target = _request(arguments.method, arguments.target)
     found = explain(
         config, arguments.service, source=arguments.source, method=method, target=target,
@@ -93,6 +103,34 @@ def run(arguments: argparse.Namespace) -> int:
         print_json(found)
     else:
         print(_text(found))
+    return 0
+
+
+def _recorded(config: Config, arguments: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from ebpfmesh.cli.decision_line import plain
+    from ebpfmesh.cli.output import print_json
+    from ebpfmesh.observe.explain import explain_recorded
+
+    if arguments.method is not None or arguments.header:
+        arguments.parser.error("--recorded takes no request beside it")
+    place = Path(arguments.recorded)
+    try:
+        data = place.read_bytes()
+    except OSError as error:
+        raise HostError(error.strerror or str(error), where=str(place)) from None
+    found = list(
+        explain_recorded(
+            config, arguments.service, data,
+            source=arguments.source, port=arguments.port, exhausted=arguments.exhausted,
+        )
+    )  # fmt: skip
+    if arguments.json:
+        print_json(found)
+        return 0
+    for number, one in enumerate(found, 1):
+        print(f"{number} {plain(one.request or 'not read')}: {_text(one)}")
     return 0
 
 

@@ -4,7 +4,7 @@
         kernel.install(compiled.version, compiled.tables, service=3)
         kernel.decide(Asked.of(method=b"GET", path=b"/admin"), service=3).allowed
 
-It runs ``authorise.bpf.c``, which is the very code that the programs of sockets call (``authorise/decide.h``).
+It runs ``authorise.bpf.c``, which is the very code that the programs of sockets call (``authorise/judge.h``).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _VALUE = struct.Struct("=II")
 _FIELDS, _TEXT, _RECORD = 32, 4096, 4472
 # struct l7_trial: flags, source, now, first, last, runs, allowed
 _TRIAL = struct.Struct("=IiQQQQQ")
-_SOURCE = 1
+_SOURCE, _HTTP1 = 1, 2
 # struct l7_decision, what is asked: generation, now, service, policy, workload, address
 _QUESTION = struct.Struct("=QQIII16s")
 # struct __sk_buff up to mark, and room behind it: the kernel gives all of its own back
@@ -107,6 +107,8 @@ class Context(TypedDict, total=False):
     policy: int
     workload: int
     address: bytes
+    http1: bool
+    """Whether it is a request of HTTP/1, to which more applies; not, unless given."""
 
 
 class Decided(NamedTuple):
@@ -252,7 +254,8 @@ class DecisionEngine:
     def _ask(self, asked: Asked, place: int, context: Context) -> None:
         service, source = context.get("service", 1), context.get("source")
         self._slice("l7_records", place, _RECORD)[:] = asked.pack()
-        trial = _TRIAL.pack(_SOURCE if source else 0, 0, context.get("now", 0), 0, 0, 0, 0)
+        flags = (_SOURCE if source else 0) | (_HTTP1 if context.get("http1") else 0)
+        trial = _TRIAL.pack(flags, 0, context.get("now", 0), 0, 0, 0, 0)
         self._slice("l7_trials", place, _TRIAL.size)[:] = trial
         question = _QUESTION.pack(
             context.get("generation", 1),

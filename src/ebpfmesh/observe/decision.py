@@ -18,7 +18,7 @@ Kind = Literal["sampled", "denied", "audited", "unenrolled", "undecodable"]
 """``enum l7_log_kind``, from 1 on."""
 Reason = Literal[
     "not_decided", "by_rule", "by_default", "not_allowed", "bad_path", "limited", "faulted", "undecodable",
-    "look_up_failed", "unjudged",
+    "look_up_failed", "unjudged", "tunnels",
 ]  # fmt: skip
 """``enum l7_reason``, from 0 on."""
 _KINDS: tuple[Kind, ...] = get_args(Kind)

@@ -7,7 +7,7 @@ running mesh is asked. For what did happen there is the kernel's own record: `eb
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -16,11 +16,13 @@ from ebpfmesh.engine.balance import registry
 from ebpfmesh.engine.balance.table import ALIAS_COLUMN, Pick, Target
 from ebpfmesh.errors import ConfigError
 from ebpfmesh.identity import spiffe
+from ebpfmesh.observe import asked
+from ebpfmesh.observe.asked import Unreadable
 from ebpfmesh.policy import source as sources
 from ebpfmesh.policy.address import parse
 from ebpfmesh.policy.describe import describe
 from ebpfmesh.policy.model import Config, Service
-from ebpfmesh.policy.reference import Client, Reason, Request, Step, Verdict, decide
+from ebpfmesh.policy.reference import HOST, Client, Reason, Request, Step, Verdict, decide, unreadable
 
 Tier = Literal["connect", "l7"]
 _WHOLE = 1 << 16  # of an alias column's threshold
@@ -45,6 +47,8 @@ class LimitState(msgspec.Struct, frozen=True, kw_only=True):
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     """What becomes of a request, and why."""
 
+    request: str | None
+    """Method and path, or CONNECT and the authority, as they were sent; None: a connection, or nothing could be read."""
     service: str
     tier: Tier
     tier_why: str
@@ -87,28 +91,79 @@ def explain(
 
     ``source`` is who asks: a workload's name, a SPIFFE id, a cgroup ("/mesh/checkout"), an address, or several of these.
     ``method`` None asks about a connection alone. ``target`` as in a request line, with a query or an authority if
-    you like. ``exhausted`` names limits whose allowance is used up. Errors: ConfigError for what is not in ``config``.
+    you like. A request to a service of HTTP/1 is read by the parser that the kernel has, as HTTP/1.1. ``exhausted`` names
+    limits whose allowance is used up. Errors: ConfigError for what is not in ``config``, and for line ends.
     """
+    found, client, spent = _who(config, service, source, port, exhausted)
+    request = None if method is None else asked.described(found, method, target, headers)
+    return _explained(config, found, client, request, spent)
+
+
+def explain_recorded(
+    config: Config,
+    service: str,
+    data: bytes,
+    *,
+    source: str | Iterable[str] = (),
+    port: int | None = None,
+    exhausted: Iterable[str] = (),
+) -> Iterator[Explanation]:
+    """Explain each request in what a client sent on one connection; everything else as for `explain`.
+
+    The service has ``l7``, else ConfigError. Behind a tunnel that is allowed nothing is told: it is another protocol.
+    """
+    found, client, spent = _who(config, service, source, port, exhausted)
+    if found.l7 is None:
+        raise ConfigError(
+            "has no l7: its requests are not read", where=f"service {found.name}", remedy="give it l7"
+        )
+    at = 0
+    while at < len(data):
+        start = at
+        for request, end in asked.recorded(found, data[start:]):
+            explanation = _explained(config, found, client, request, spent)
+            yield explanation
+            if isinstance(request, Request) and (request.upgrades or request.method == b"CONNECT"):
+                if explanation.allowed:
+                    return
+                at = start + end  # nobody was asked to switch: what follows is read as before
+                break
+        else:
+            return
+
+
+def _who(
+    config: Config, service: str, source: str | Iterable[str], port: int | None, exhausted: Iterable[str]
+) -> tuple[Service, Client, frozenset[str]]:
     found, asked_port = _service(config, service)
-    notes: list[str] = []
     client = _client(config, (source,) if isinstance(source, str) else tuple(source), port or asked_port)
-    request = None if method is None else _request(method, target, headers)
-    if request is not None and found.l7 is None:
-        notes.append("nothing of the request is looked at: the service has no l7")
     spent = frozenset(exhausted)
     _known_limits(found, spent)
-    verdict = decide(config, found, client, request if found.l7 else None, exhausted=spent)
-    if request is not None and request.host is None and any("the host" in step.why for step in verdict.why):
-        notes.append("no host was given, and rules ask for one: say -H 'host: …'")
+    return found, client, spent
+
+
+def _explained(
+    config: Config,
+    found: Service,
+    client: Client,
+    request: Request | Unreadable | None,
+    spent: frozenset[str],
+) -> Explanation:
+    why = request if isinstance(request, str) else ""
+    if not isinstance(request, str):
+        verdict = decide(config, found, client, request if found.l7 else None, exhausted=spent)
+    else:
+        request, verdict = None, unreadable(config, found, client)
     tier, tier_why = _tier(found)
     return Explanation(
+        request=None if request is None else _line(request),
         service=found.name,
         tier=tier,
         tier_why=tier_why,
         allowed=verdict.allowed,
         reason=verdict.reason.name.lower(),
         rule=verdict.rule,
-        sentence=_sentence(found, verdict, connection=request is None),
+        sentence=_sentence(found, verdict, why, connection=request is None),
         workload=verdict.workload,
         path=None if verdict.path is None else verdict.path.decode("latin-1"),
         route=verdict.route,
@@ -119,8 +174,30 @@ def explain(
         steps=list(verdict.why),
         backends=_backends(found),
         balancer=found.balance.name,
-        notes=notes,
+        notes=_notes(found, request, verdict),
     )
+
+
+def _line(request: Request) -> str:
+    what = request.host if request.path is None else request.path
+    return b" ".join(part for part in (request.method, what) if part).decode("latin-1")
+
+
+def _notes(service: Service, request: Request | None, verdict: Verdict) -> list[str]:
+    """What whoever described the request may not know."""
+    if request is None:
+        return []
+    if service.l7 is None:
+        return ["nothing of the request is looked at: the service has no l7"]
+    if not any("the host" in step.why for step in verdict.why):
+        return []
+    if service.l7 == "http1" and request.scheme is not None:
+        return [
+            "the target names a host: servers differ in whether it counts or the Host header, so it cannot be told"
+        ]
+    if request.host is None and HOST not in request.truncated:
+        return ["no host was given, and rules ask for one: say -H 'host: …'"]
+    return []
 
 
 # --- what is asked ----------------------------------------------------------------------------------------------------
@@ -177,34 +254,6 @@ def _cgroup(config: Config, kind: str, value: str) -> str:
     )
 
 
-def _request(method: str, target: str, headers: Mapping[str, str] | Sequence[tuple[str, str]]) -> Request:
-    """The request as the parser tells it: the authority of the target is the host, and a query is no part of the path."""
-    pairs = list(headers.items()) if isinstance(headers, Mapping) else list(headers)
-    values: dict[str, bytes] = {}
-    repeated: set[str] = set()
-    for name, value in pairs:
-        lower = name.lower()
-        if lower in values:
-            repeated.add(lower)
-        values.setdefault(lower, value.encode("latin-1", "replace"))
-    path, host = _target(method, target)
-    if host is None:
-        host = values.get("host", values.get(":authority"))
-    return Request(method=method.encode(), path=path, host=host, headers=values, repeated=repeated)
-
-
-def _target(method: str, target: str) -> tuple[bytes | None, bytes | None]:
-    """Path and authority of a request's target (RFC 9112 section 3.2)."""
-    if method == "CONNECT":
-        return None, target.encode()
-    host = None
-    scheme, separator, rest = target.partition("://")
-    if separator and scheme.isalpha():
-        authority, slash, path = rest.partition("/")
-        host, target = authority.encode(), slash + path or "/"
-    return target.partition("?")[0].encode(), host
-
-
 def _conditions(service: Service) -> list[Any]:
     return [*service.rules, *service.limits, *service.faults, *service.routes]
 
@@ -233,8 +282,8 @@ def _tier(service: Service) -> tuple[Tier, str]:
     return "connect", "it has no rules: connections are balanced, and nothing else is asked"
 
 
-def _sentence(service: Service, verdict: Verdict, *, connection: bool) -> str:
-    what = "the connection" if connection or service.l7 is None else "the request"
+def _sentence(service: Service, verdict: Verdict, unread: str, *, connection: bool) -> str:
+    what = "the connection" if (connection and not unread) or service.l7 is None else "the request"
     by = f" {verdict.rule}" if verdict.rule else ""
     told = "" if verdict.reply is None else f"; the client is told {verdict.reply.status}"
     match verdict.reason:
@@ -246,6 +295,12 @@ def _sentence(service: Service, verdict: Verdict, *, connection: bool) -> str:
             text = f"{what} is denied: the service has rules that allow, and none allows this"
         case Reason.BAD_PATH:
             text = f"{what} is refused: its path cannot be normalised ({verdict.bad_path})"
+        case Reason.TUNNELS:
+            text = f"{what} is refused: it would open a tunnel, in which others pass unseen"
+        case Reason.UNDECODABLE if verdict.allowed:
+            text = f"{what} cannot be read ({unread}): it passes unseen, and all that follows it on its connection"
+        case Reason.UNDECODABLE:
+            text = f"{what} is refused: it cannot be read ({unread}), and its connection ends"
         case Reason.LIMITED:
             text = f"limit{by} refuses {what}: its allowance is used up"
         case Reason.FAULTED:

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 PORT_DIGITS = 32
 """A host that ends with so many digits cannot be told from its port."""
-METHOD, PATH, HOST = ":method", ":path", "host"
-"""What ``Request.repeated`` and ``Request.truncated`` call the parts that are no header."""
+METHOD, PATH, HOST, UPGRADE = ":method", ":path", "host", "upgrade"
+"""What ``Request.repeated`` and ``Request.truncated`` call the parts that are no header, and two that are."""
 
 
 class Reason(IntEnum):
@@ -51,6 +51,8 @@ class Reason(IntEnum):
     UNDECODABLE = 7
     LOOK_UP_FAILED = 8
     UNJUDGED = 9
+    TUNNELS = 10
+    """What it asks for, CONNECT or an upgrade, would carry others past the rules."""
 
 
 class Client(msgspec.Struct, frozen=True):
@@ -78,6 +80,10 @@ class Request(msgspec.Struct, frozen=True):
     """Names of headers that came more than once."""
     truncated: Collection[str] = ()
     """Names of headers that were cut; one that is not in ``headers`` either came, and nothing of it was kept."""
+    scheme: bytes | None = None
+    """Of a target in absolute form, which names a host beside the Host header; in HTTP/2 it says nothing."""
+    upgrades: bool = False
+    """Whether it is of HTTP/1.1 and Upgrade is an option of Connection and a header."""
 
 
 Action = Literal["deny", "allow", "audit", "route", "limit", "fault"]
@@ -135,8 +141,14 @@ def decide(
     ``exhausted`` names the limits that have no token left. ``strikes`` tells whether a fault that matches answers this
     request; unless given, only those of 100 % do. In this order: the path, rules that deny, rules that allow, audits,
     routes; then, of what is allowed, limits until one refuses, and faults until one strikes; each as the model lists them.
+    What is left is refused if it opens a tunnel.
     """
     return _Decision(config, service, client, request).taken(exhausted, strikes)
+
+
+def unreadable(config: Config, service: Service, client: Client) -> Verdict:
+    """What becomes of bytes to a service with ``l7`` of which its parser makes no request."""
+    return _Decision(config, service, client, None).unread()
 
 
 Entry = TypeVar("Entry", Rule, Limit, Fault, Route)
@@ -144,10 +156,18 @@ Entry = TypeVar("Entry", Rule, Limit, Fault, Route)
 
 class _Decision:
     def __init__(self, config: Config, service: Service, client: Client, request: Request | None) -> None:
-        self.config, self.service, self.client, self.request = config, service, client, request
+        self.config, self.service, self.client = config, service, client
+        self.request = _doubted(request) if service.l7 == "http1" else request
         self.workload = Workloads(config.workloads).at(client.cgroup)
         self.path, self.segments, self.bad_path = self._path()
         self.steps: list[Step] = []
+
+    def unread(self) -> Verdict:
+        """The verdict where there is nothing that rules could be asked about."""
+        if self.service.http.undecodable == "pass":
+            return self._verdict(True, Reason.UNDECODABLE)
+        reply = self._reply(self.service.http.undecodable_reply, 400)
+        return self._verdict(False, Reason.UNDECODABLE, reply=reply)
 
     def taken(self, exhausted: Collection[str], strikes: Callable[[Fault], bool]) -> Verdict:
         """The verdict, step by step."""
@@ -161,6 +181,9 @@ class _Decision:
             decided |= self._limited(exhausted)
         if decided["allowed"]:
             decided |= self._faulted(strikes)
+        if decided["allowed"] and self.service.http.undecodable != "pass" and self._tunnels():
+            reply = self._reply(self.service.http.undecodable_reply, 400)
+            decided |= {"allowed": False, "reason": Reason.TUNNELS, "rule": None, "reply": reply}
         return self._verdict(**decided, audited=audited, route=None if route is None else route.name)
 
     def _authorised(self) -> dict[str, Any]:
@@ -194,6 +217,19 @@ class _Decision:
                 denied = {"allowed": False, "reason": Reason.FAULTED, "rule": fault.name, "reply": reply}
                 return {**denied, "faults": found}
         return {"faults": found}
+
+    def _tunnels(self) -> bool:
+        """Whether what follows the request would be another protocol, in which requests pass unseen; WebSocket has none."""
+        request = self.request
+        if request is None or self.service.l7 is None:
+            return False
+        if METHOD not in request.truncated and request.method == b"CONNECT":
+            return True
+        if self.service.l7 != "http1" or not request.upgrades:
+            return False
+        if UPGRADE in request.repeated or UPGRADE in request.truncated:
+            return True
+        return request.headers.get(UPGRADE, b"").lower() != b"websocket"
 
     def _rules(self, action: Action) -> list[Rule]:
         return [rule for rule in self.service.rules if rule.action == action]
@@ -300,6 +336,13 @@ class _Decision:
     def _is_call(self, call: GrpcMatch) -> bool:
         request = self.request
         return request is not None and _method_is(request, "POST") is True and self._path_matches(call.path)
+
+
+def _doubted(request: Request | None) -> Request | None:
+    """As HTTP/1 has it: servers differ in whether the host of an absolute target counts, or the Host header."""
+    if request is None or request.scheme is None:
+        return request
+    return msgspec.structs.replace(request, repeated=frozenset((*request.repeated, HOST)))
 
 
 def _resolved(action: Action, one: Rule | Limit | Fault | Route) -> bool:

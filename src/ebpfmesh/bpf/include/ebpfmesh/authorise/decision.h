@@ -17,6 +17,7 @@ enum l7_reason {
 	L7_UNDECODABLE = 7,    /* the traffic cannot be followed */
 	L7_LOOK_UP_FAILED = 8, /* an entry that must be there is not */
 	L7_UNJUDGED = 9,       /* bytes that no program saw */
+	L7_TUNNELS = 10,       /* what the request asks for would carry others past us */
 };
 
 #define L7_PATH 2048 /* bytes of a path as it was sent: a longer one cannot be normalised */

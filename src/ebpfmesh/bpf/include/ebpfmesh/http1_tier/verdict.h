@@ -172,11 +172,7 @@ L7_INLINE int http1_lost(struct sk_msg_md *msg, struct l7_room *room, struct l7_
 		return l7_set_free(msg, mark);
 	}
 	l7_stat(connection->service, L7_STAT_UNDECODABLE_REFUSED, 1);
-	decision->allowed = 0;
-	decision->reason = L7_UNDECODABLE;
-	decision->reply = decision->service.undecodable_reply;
-	decision->method = 0;
-	decision->route = 0;
+	http1_cannot_judge(room, connection);
 	return http1_refuse_last(msg, room, mark, connection);
 }
 

@@ -3,7 +3,7 @@
 #ifndef EBPFMESH_HTTP2_TIER_JUDGE_H
 #define EBPFMESH_HTTP2_TIER_JUDGE_H
 
-#include "../authorise/decide.h"
+#include "../authorise/judge.h"
 #include "../authorise/source.h"
 #include "../enrol/current.h"
 #include "../enrol/room.h"
@@ -61,14 +61,7 @@ L7_INLINE int h2_decide(struct l7_room *room)
 	decision->workload = connection->workload;
 	for (int i = 0; i < 4; i++)
 		decision->address[i] = connection->address[i];
-	l7_decide(&room->record, decision);
-	if (decision->allowed && decision->method == 1u << L7_CONNECT &&
-	    decision->service.undecodable != L7_PASS_OPAQUE) {
-		/* a tunnel, extended or not (RFC 8441): what is said in it cannot be judged */
-		decision->allowed = 0;
-		decision->reason = L7_UNDECODABLE;
-		decision->reply = decision->service.undecodable_reply;
-	}
+	l7_judge(&room->record, decision, 0);
 	h2_count_decision(decision->service_number, decision);
 	return decision->allowed ? 1 : 0;
 }
