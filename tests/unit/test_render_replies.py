@@ -280,3 +280,11 @@ def test_static_headers_are_lines_and_a_block() -> None:
 def test_static_headers_that_are_too_long_are_refused() -> None:
     with pytest.raises(ConfigError, match="504"):
         render.insert({"x-a": "x" * 300})
+
+
+@pytest.mark.parametrize("status", [*render.STANDARD, 599])
+def test_the_status_of_grpc_stands_where_the_kernel_looks_for_it(status: int) -> None:
+    """H2_GRPC_STATUS_AT of http2_tier/judge.h."""
+    text = render.render(Reply("r", status, "why", headers={"x-who": "mesh"})).grpc.text
+    digits = str(render.grpc_status(status)).encode()
+    assert text[33 : 34 + len(digits)] == bytes((len(digits),)) + digits

@@ -11,6 +11,7 @@
 #include "frames.h"
 
 #define H2_ENTRY 6
+#define H2_STATIC 61		  /* entries of HPACK's static table: the dynamic one's indices follow */
 #define H2_UNKNOWN_SETTING 0xfafa /* reserved to be ignored, as GREASE does (RFC 8701's pattern) */
 
 /* How well an entry can be spared; 0: not at all. INITIAL_WINDOW_SIZE decides when bytes come, MAX_CONCURRENT_STREAMS how many
@@ -111,12 +112,104 @@ L7_GLOBAL int h2_amend_settings(struct __sk_buff *skb, struct l7_room *room, str
 	return 0;
 }
 
-/* The frame that the answer to the first question becomes: the head of a response that ends its stream, with nothing but its
- * status; or a PING of the server's own, which the client will answer. */
+/* A search through the table of the server's encoder, which the client's decoder has too: the newest entries, by index, that a
+ * refusal of gRPC can refer to. */
+struct h2_referring {
+	struct hpack_table *table;
+	__u32 content_type; /* "application/grpc", or one with a subtype */
+	__u32 grpc_status;  /* whatever its value */
+};
+
+L7_CALLBACK long h2_refer_step(__u32 i, void *context)
+{
+	struct h2_referring *referring = context;
+	struct hpack_table *table = referring->table;
+	const struct hpack_entry *entry;
+	const __u8 *text;
+
+	if (i >= table->count)
+		return 1;
+	entry = hpack_entry_of(table, i + 1);
+	if ((entry->tag & 255) == GRPC_STATUS && !referring->grpc_status)
+		referring->grpc_status = H2_STATIC + 1 + i;
+	if ((entry->tag & 255) != HTTP_CONTENT_TYPE || entry->value < 16 || referring->content_type)
+		return 0;
+	text = table->ring + L7_INDEX((__u32)entry->chunk, HPACK_RING) * HPACK_CHUNK + 12; /* behind the name */
+	if (l7_load64(text) == HTTP_WORD("applicat") && l7_load64(text + 8) == HTTP_WORD("ion/grpc"))
+		referring->content_type = H2_STATIC + 1 + i;
+	return 0;
+}
+
+L7_INLINE __u32 h2_word8(__u8 *frame, __u32 at, __u32 byte)
+{
+	frame[L7_INDEX(at, 32)] = byte;
+	return at + 1;
+}
+
+/* An index beyond a prefix of ones. */
+L7_INLINE __u32 h2_word_index(__u8 *frame, __u32 at, __u32 pattern, __u32 prefix, __u32 index)
+{
+	if (index < prefix)
+		return h2_word8(frame, at, pattern | index);
+	at = h2_word8(frame, at, pattern | prefix);
+	index -= prefix;
+	if (index < 128)
+		return h2_word8(frame, at, index);
+	at = h2_word8(frame, at, (index & 127) | 128);
+	return h2_word8(frame, at, index >> 7);
+}
+
+/* The block of a response without content that has a gRPC status, in eight bytes: what the server's last responses left in the
+ * table makes it as short. 0 if they did not. */
+L7_GLOBAL int h2_word_grpc(struct h2_connection *c, __u32 digits)
+{
+	struct h2_referring referring = {};
+	__u32 at = 9;
+	__u8 *frame;
+
+	if (!c || !digits || c->tables.dynamic[L7_RESPONSE].owed)
+		return 0;
+	referring.table = &c->tables.dynamic[L7_RESPONSE];
+	bpf_loop(HPACK_ENTRIES, h2_refer_step, &referring, 0);
+	if (!referring.content_type || !referring.grpc_status)
+		return 0;
+	frame = c->answer_frame;
+	at = h2_word8(frame, at, 0x80 | 8); /* :status 200 */
+	at = h2_word_index(frame, at, 0x80, 127, referring.content_type);
+	at = h2_word_index(frame, at, 0x10, 15, referring.grpc_status); /* the name; the value is never indexed */
+	at = h2_word8(frame, at, digits & 255);
+	at = h2_word8(frame, at, digits >> 8);
+	if ((digits & 255) == 2)
+		at = h2_word8(frame, at, digits >> 16);
+	while (at < H2_PING_LENGTH) /* to fill it */
+		at = h2_word8(frame, at, 0x80 | 54);
+	return at == H2_PING_LENGTH;
+}
+
+/* The block of a response without content, with nothing but its status; to fill it, server with no value: padding is not
+ * understood by all. An update of the table's size that the client waits for takes the place of that, or of a part. */
+L7_INLINE void h2_word_status(struct h2_connection *c, __u32 status)
+{
+	__u32 owed = c->tables.dynamic[L7_RESPONSE].owed, size = owed - 1, at = 9;
+	__u8 *frame = c->answer_frame;
+
+	if (owed)
+		at = h2_word_index(frame, at, 0x20, 31, size);
+	at = h2_word8(frame, at, 0x08); /* :status, not indexed */
+	at = h2_word8(frame, at, 3);
+	at = h2_word8(frame, at, '0' + status / 100 % 10);
+	at = h2_word8(frame, at, '0' + status / 10 % 10);
+	at = h2_word8(frame, at, '0' + status % 10);
+	for (int i = 0; i < 3 && at < H2_PING_LENGTH; i++)
+		at = h2_word8(frame, at, 0x80 | 54); /* server, and no value */
+}
+
+/* The frame that the answer to the first question becomes: the head of a response that ends its stream; or a PING of the
+ * server's own, which the client will answer. */
 L7_INLINE void h2_word_answer(struct h2_connection *c)
 {
 	const struct h2_question *question = &c->questions[L7_INDEX(c->asked, H2_QUESTIONS)];
-	__u32 status = question->status, stream = question->stream;
+	__u32 status = question->status, stream = question->stream, grpc = question->grpc;
 	__u8 *frame = c->answer_frame;
 
 	__builtin_memset(frame, 0, sizeof c->answer_frame);
@@ -133,13 +226,8 @@ L7_INLINE void h2_word_answer(struct h2_connection *c)
 	frame[6] = stream >> 16;
 	frame[7] = stream >> 8;
 	frame[8] = stream;
-	frame[9] = 0x08; /* :status, not indexed */
-	frame[10] = 3;
-	frame[11] = '0' + status / 100 % 10;
-	frame[12] = '0' + status / 10 % 10;
-	frame[13] = '0' + status % 10;
-	frame[14] = 0x0f; /* and to fill it, server with no value: padding is not understood by all */
-	frame[15] = 54 - 15;
+	if (!h2_word_grpc(c, grpc))
+		h2_word_status(c, status);
 }
 
 /* Of the frame, bytes from done on, over what stands at a place of the segment, as far as it goes. */

@@ -33,6 +33,9 @@ enum h2_ending { H2_SWALLOWS = 1, H2_SHUT = 2 /* send() fails */ };
 #define H2_ROOM (H2_BLOCK + H2_HELD + H2_OUT)
 #define H2_REFUSED 0x80 /* flag of a stream in the core's table: it was answered here, the server does not know of it */
 #define H2_CREDIT 8192	/* bytes of swallowed DATA after which the client's window is opened again at once */
+#define H2_UNFED                                                                                                       \
+	2 /* PINGs that servers of gRPC bear between two frames with HEADERS or DATA, but for one of the client */
+#define H2_QUIET 100000 /* nanoseconds without such a frame, after which the server is taken to say nothing */
 #define H2_SPLIT 64	/* segments that end with a frame, after one that did not, until replies are inserted again */
 
 /* A request that is in flight, at the place of its stream in the core's table. */
@@ -52,6 +55,8 @@ struct h2_answer {
 	__u32 reply;  /* element of l7_replies, its variant included */
 	__u32 head_only;
 	__u32 status;
+	__u32 grpc; /* as in h2_question */
+	__u32 reserved;
 	__u64 retry_after;
 };
 
@@ -72,6 +77,7 @@ struct h2_head {
 struct h2_question {
 	__u32 status; /* 0: it is to wake the client */
 	__u32 stream;
+	__u32 grpc; /* grpc-status: how many digits, and from bit 8 on the digits; 0: the refusal is not gRPC's */
 };
 
 #define H2_QUESTIONS 128
@@ -113,8 +119,11 @@ struct h2_connection {
 	__u32 poisoned;	    /* the server's table lacks entries that the client's has */
 	__u32 update_due;   /* the server waits for a size update that was taken out */
 	__u32 ends;	    /* enum h2_ending: what becomes of everything that still comes */
+	__u32 grpc;	    /* a request of gRPC was refused */
 	__u32 split;	    /* of H2_SPLIT, how many are left */
 	__u32 pings;	    /* of ours that the server has not answered */
+	__u32 unfed;	    /* PINGs, ours and the client's, since the server's last HEADERS or DATA */
+	__u64 fed_at;	    /* when those came */
 	__u32 wakes;	    /* one of them is to wake the client, which has not answered it */
 	__u32 client_pings; /* PINGs of the client that the server has not answered */
 	__u32 asked;	    /* of the PINGs of ours, the first that is not answered: element of questions */

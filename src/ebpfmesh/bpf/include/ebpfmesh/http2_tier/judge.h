@@ -155,21 +155,33 @@ L7_INLINE void h2_refuse_stream(struct h2_connection *c, __u32 id)
 	http2_end_side((struct http2_state *)c->state.words, stream, L7_RESPONSE);
 }
 
+#define H2_GRPC_STATUS_AT 33 /* of a reply of gRPC: the length of grpc-status' value (policy/render.py) */
+
+L7_INLINE __u32 h2_grpc_status(const struct l7_reply *reply)
+{
+	const __u8 *value = reply->text + H2_GRPC_STATUS_AT;
+
+	if (reply->length < H2_GRPC_STATUS_AT + 3)
+		return 0;
+	return value[0] == 1 ? 1 | value[1] << 8 : value[0] == 2 ? 2 | value[1] << 8 | value[2] << 16 : 0;
+}
+
 /* A denied request: what is due. */
 L7_GLOBAL int h2_refuse(struct l7_room *room, struct h2_connection *c)
 {
 	struct l7_reply *reply;
-	__u32 number, service, bytes;
+	__u32 number, service, bytes, grpc;
 
 	if (!room || !c)
 		return H2_END;
 	service = room->decision.service_number;
 	number = room->decision.reply;
-	if (room->decision.service.flags & L7_IS_GRPC || h2_is_grpc(&room->record))
-		number += L7_REPLY_GRPC;
-	else
-		number += L7_REPLY_HTTP2;
+	grpc = room->decision.service.flags & L7_IS_GRPC || h2_is_grpc(&room->record);
+	number += grpc ? L7_REPLY_GRPC : L7_REPLY_HTTP2;
 	reply = l7_element(&l7_replies, number);
+	c->next_answer.grpc = grpc && reply ? h2_grpc_status(reply) : 0;
+	if (grpc)
+		c->grpc = 1;
 	c->next_answer.stream = room->record.stream;
 	c->next_answer.reply = number;
 	c->next_answer.head_only = room->decision.method == 1u << L7_HEAD;

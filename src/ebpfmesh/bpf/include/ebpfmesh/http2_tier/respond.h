@@ -30,13 +30,20 @@ L7_INLINE int h2_cut(struct sk_msg_md *msg, struct h2_connection *c, __u32 servi
 	return bytes ? bpf_msg_pop_data(msg, 0, bytes, 0) : 0;
 }
 
+/* Servers of gRPC close a connection on which PINGs come that they did not ask for, more than a few of them between two frames
+ * with HEADERS or DATA ("too_many_pings"). Where that would be next, and the server says nothing, none is sent. */
+L7_INLINE int h2_is_unfed(struct h2_connection *c)
+{
+	return c->unfed >= H2_UNFED && c->grpc && bpf_ktime_get_ns() - c->fed_at > H2_QUIET;
+}
+
 /* A frame may be put between those of the server now: the client's receive queue ends with a whole one, and will when it gets there.
  * Between this run and the redirect the socket's lock is let go; a segment that arrives just then and ends inside a frame would
  * be in front of ours. So none may wait, and where the server's frames are seen to be cut by segments, nothing is put
  * between them for a while. */
 L7_INLINE int h2_may_answer(struct bpf_sock *socket, struct h2_connection *c)
 {
-	return h2_is_between(c, L7_RESPONSE) && !c->lost && !c->split && !h2_backlog(socket);
+	return h2_is_between(c, L7_RESPONSE) && !c->lost && (!c->split || h2_is_unfed(c)) && !h2_backlog(socket);
 }
 
 /* All that is to be said to the client, into room. A server's first frame is SETTINGS: if it has not come yet, ours is. */
@@ -81,7 +88,9 @@ L7_INLINE int h2_ask(struct sk_msg_md *msg, struct h2_connection *c, struct l7_m
 	question = &c->questions[L7_INDEX(c->asked + c->pings, H2_QUESTIONS)];
 	question->stream = c->answer.stream;
 	question->status = c->answer.stream ? c->answer.status : 0;
+	question->grpc = c->answer.grpc;
 	c->pings++;
+	c->unfed++;
 	if (!c->answer.stream)
 		c->wakes = 1;
 	h2_let_through(mark, c, H2_PING_LENGTH);

@@ -71,6 +71,10 @@ L7_INLINE void h2_on_response(struct l7_room *room, struct h2_connection *c)
 	}
 	if (!record->stream)
 		return;
+	c->unfed =
+		c->pings +
+		c->client_pings; /* what comes behind an answer was sent after that PING came; before, it may have waited */
+	c->fed_at = room->decision.now;
 	request = h2_request_of(c, record->stream);
 	if (!request)
 		return;

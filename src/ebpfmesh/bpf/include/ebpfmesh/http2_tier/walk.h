@@ -201,6 +201,7 @@ L7_INLINE int h2_on_frame(struct l7_room *room, struct h2_connection *c, const s
 	case HTTP2_TYPE_PING:
 		if (!h2_is_woken(room, c, half)) {
 			c->client_pings += half->flags & HTTP2_ACK ? 0 : 1;
+			c->unfed += half->flags & HTTP2_ACK ? 0 : 1;
 			return H2_KEEP;
 		}
 		c->wakes = 0;
