@@ -123,6 +123,28 @@ def test_a_response_may_last_to_the_end_of_the_connection(site: Http2Site, netns
             assert row.bytes_received == 1019
 
 
+def test_streams_in_flight_at_the_close_are_counted(site: Http2Site) -> None:
+    """As with HTTP/1: a response that was cut under its status, streams that nothing came to as errors of no class."""
+    site.start(site.http2(rules=DENY, routes=(Route("up", paths=("/up",)),)))
+    client = site.client()
+    assert client.get("/yes").status == 200
+    cut = client.request("/bytes/3000000")  # more than the client's window: it cannot end
+    client.flush()
+    while cut not in client._heads:
+        client.pump()
+    for _ in range(3):
+        client.request("/up", method="POST", body=bytes(100), end=False)
+    assert client.get("/no/1").status == 403
+    client.socket.close()
+    backend = f"127.0.0.1:{site.h2.port}"
+    found = {(backend, "", "2xx"): 2, (backend, "up", "none"): 3, ("local", "", "4xx"): 1}
+    with observer(site) as seen:
+        assert eventually(lambda: counted(seen) == found), counted(seen)
+        rows = {(row.backend, row.route): row for row in seen.metrics().services[0].rows}
+        assert rows[backend, ""].bytes_received > 60_000
+        assert rows[backend, "up"].bytes_sent >= 300
+
+
 def test_allowed_requests_are_told_as_the_configuration_says(site: Http2Site) -> None:
     site.start(site.http(rules=DENY), log=Log(sample=1, rate="1/m", burst=3))
     with observer(site) as seen:

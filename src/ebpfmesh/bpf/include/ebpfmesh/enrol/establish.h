@@ -4,7 +4,7 @@
 #define EBPFMESH_ENROL_ESTABLISH_H
 
 #include "../address.h"
-#include "../http2_tier/connection.h"
+#include "../http2_tier/unanswered.h"
 #include "current.h"
 #include "../measure/log.h"
 #include "../measure/unanswered.h"
@@ -132,6 +132,8 @@ L7_INLINE void l7_on_closed(struct l7_mark *mark)
 	if (mark->base) {
 		if (connection && mark->protocol == L7_HTTP1)
 			l7_count_unanswered(connection);
+		if (connection && mark->protocol == L7_HTTP2)
+			h2_count_unanswered(connection, cookie);
 		bpf_map_delete_elem(&l7_connections, &cookie);
 		bpf_map_delete_elem(&l7_resends, &cookie);
 		if (mark->protocol == L7_HTTP2)
