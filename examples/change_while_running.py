@@ -7,6 +7,9 @@ import sys
 
 from ebpfmesh import Backend, Config, EbpfMeshError, Mesh, Service
 
+if len(sys.argv) != 2:
+    sys.exit("usage: sudo python examples/change_while_running.py CGROUP (of the clients)")
+
 one, two = Backend("127.0.0.1:8001"), Backend("127.0.0.1:8002")
 
 

@@ -29,6 +29,9 @@ def database(*backends: Backend) -> Service:
 
 primary, standby = Backend("127.0.0.1:8001"), Backend("127.0.0.1:8002")
 
+if len(sys.argv) != 2:
+    sys.exit("usage: sudo python examples/custom_balancer.py CGROUP (of the clients)")
+
 with Mesh(Config("active-standby", cgroup=sys.argv[1], services=[database(primary, standby)])) as mesh:
     input("Everything goes to the primary; Enter to drain it. ")
     mesh.put(database(Backend(primary.address, draining=True), standby))

@@ -10,6 +10,9 @@ from pathlib import Path
 
 from ebpfmesh import l7
 
+if len(sys.argv) < 2:
+    sys.exit("usage: python examples/find_the_protocol.py FILE... (of clients' bytes)")
+
 for name in sys.argv[1:]:
     detector = l7.Detector(port=80)  # the server's port: a hint
     with Path(name).open("rb") as file:

@@ -19,6 +19,9 @@ async def follow(mesh: Mesh, path: str) -> None:
             print(event.plan, flush=True)
 
 
+if len(sys.argv) != 2:
+    sys.exit("usage: sudo python examples/follow_a_file.py FILE (a mesh in TOML)")
+
 with Mesh(toml.read(sys.argv[1])) as mesh, suppress(KeyboardInterrupt):
     for notice in mesh.notices:
         print(notice)

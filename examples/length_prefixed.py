@@ -54,5 +54,6 @@ class Frames(l7.PythonParser):
 
 
 if __name__ == "__main__":
-    for event in l7.parser("frames").connection().feed(REQUEST, Path(sys.argv[1]).read_bytes()):
+    [name] = sys.argv[1:] or sys.exit("usage: python examples/length_prefixed.py FILE (a client's bytes)")
+    for event in l7.parser("frames").connection().feed(REQUEST, Path(name).read_bytes()):
         print(event)

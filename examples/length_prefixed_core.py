@@ -31,6 +31,8 @@ class FramesCore(l7.CoreParser):
 
 
 if __name__ == "__main__":
+    if len(sys.argv) not in (2, 3):
+        sys.exit("usage: python length_prefixed_core.py FILE [kernel] (after build-parser)")
     parser = l7.parser("frames-core")
     with ExitStack() as stack:
         engine = stack.enter_context(harness.load(path=parser.object)) if sys.argv[2:] == ["kernel"] else None

@@ -51,6 +51,8 @@ async def follow(mesh: Mesh, source: DirectorySource) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit("usage: sudo python examples/own_source.py CGROUP DIRECTORY (of files ADDRESS:PORT)")
     source = DirectorySource(sys.argv[1], Path(sys.argv[2]))
     with Mesh(Config("from-directory", cgroup=source.cgroup)) as mesh, suppress(KeyboardInterrupt):
         asyncio.run(follow(mesh, source))

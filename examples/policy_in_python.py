@@ -29,6 +29,8 @@ class Shop(BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None: ...
 
 
+if len(sys.argv) != 2:
+    sys.exit("usage: sudo python examples/policy_in_python.py CGROUP (which it enters)")
 server, cgroup = ThreadingHTTPServer(("127.0.0.1", 0), Shop), sys.argv[1]
 Thread(target=server.serve_forever, daemon=True).start()
 

@@ -25,6 +25,9 @@ def show(direction: l7.Direction, data: bytes) -> None:
                 print(f"  {len(event.data)} bytes of {event.stream}")
 
 
+if len(sys.argv) != 3:
+    sys.exit("usage: python examples/read_a_recording.py REQUESTS RESPONSES (files)")
+
 requests, responses = (Path(name).read_bytes() for name in sys.argv[1:])
 try:
     show(l7.REQUEST, requests)

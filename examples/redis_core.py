@@ -13,6 +13,9 @@ from ebpfmesh import harness, l7
 from ebpfmesh.l7.build import build_parser
 from ebpfmesh.l7.redis import Command, Redis
 
+if len(sys.argv) != 2:
+    sys.exit("usage: sudo python examples/redis_core.py DIRECTORY (for what is built)")
+
 HERE = Path(__file__).parent
 BUILT = build_parser(HERE / "redis_core.h", name="redis_guard", output=Path(sys.argv[1]))
 FLUSH = b"*1\r\n$8\r\nflushall\r\n"

@@ -293,6 +293,8 @@ class RedisValues(l7.PythonParser):
 
 
 if __name__ == "__main__":
+    if len(sys.argv) not in (2, 3):
+        sys.exit("usage: python examples/redis_parser.py REQUESTS [RESPONSES] (files)")
     connection = l7.parser("redis-values").connection()
     for direction, file in zip(l7.Direction, sys.argv[1:], strict=False):
         for event in [*connection.feed(direction, Path(file).read_bytes()), *connection.end(direction)]:

@@ -10,6 +10,9 @@ from pathlib import Path
 
 from ebpfmesh import harness, l7
 
+if len(sys.argv) != 2:
+    sys.exit("usage: sudo python examples/same_in_the_kernel.py FILE (of requests)")
+
 data = Path(sys.argv[1]).read_bytes()
 parser = l7.parser("http1")
 

@@ -23,5 +23,7 @@ def show(metrics: Metrics) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: sudo python examples/slow_routes.py MESH (its name)")
     with Observer.of(sys.argv[1]) as observer:
         show(observer.metrics())

@@ -25,4 +25,6 @@ def main(mesh: str, count: int) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) not in (2, 3):
+        sys.exit("usage: sudo python examples/who_was_refused.py MESH [COUNT]")
     main(sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 1000)

@@ -8,8 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
-RECORDED = ROOT / "examples" / "recorded"
+EXAMPLES = ROOT / "examples"
+RECORDED = EXAMPLES / "recorded"
 
 
 def example(name: str, *arguments: Path) -> list[str]:
@@ -55,3 +58,27 @@ def test_a_protocol_is_found_and_what_nobody_knows_is_opaque() -> None:
     known, opaque = example("find_the_protocol.py", RECORDED / "shop.requests", unknown)
     assert known == f"{RECORDED / 'shop.requests'}: http1 after 5 bytes"
     assert opaque.startswith(f"{unknown}: opaque after ")
+
+
+NEEDS_NOTHING = {
+    "demo.py",
+    "headers_and_secrets.py",
+    "own_sockops_program.py",
+    "typed_map_and_ring_buffer.py",
+}
+
+
+@pytest.mark.parametrize("script", sorted({path.name for path in EXAMPLES.glob("*.py")} - NEEDS_NOTHING))
+def test_an_example_that_is_given_nothing_says_in_one_line_what_it_needs(script: str) -> None:
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / script],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    [line] = done.stderr.splitlines()
+    assert line.startswith("usage: ")
+    assert script in line
