@@ -249,7 +249,7 @@ class Interpreter:
                 return int(here)
             if leaf or at == 16:
                 return int(deeper)
-            key = wire.SEGMENT_KEY.pack(state, len(segments[at]), siphash(self.key, segments[at]))
+            key = wire.SEGMENT_KEY.pack(state, len(segments[at]), segment_digest(self.key, segments[at]))
             after = self.tables.get("l7_segments", {}).get(key)
             if after is not None:
                 state = int.from_bytes(after, "little")

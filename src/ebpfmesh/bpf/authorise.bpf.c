@@ -43,6 +43,20 @@ L7_INLINE void authorise_source(struct l7_trial *trial, struct l7_decision *deci
 		decision->address[i] = client->address[i];
 }
 
+/* The version of the service that is current at the decision's generation is copied to it. */
+L7_INLINE void authorise_service(struct l7_decision *decision)
+{
+	const struct l7_service_entry *entry;
+
+	entry = l7_element(&l7_services, decision->service_number);
+	if (!entry) {
+		decision->service.flags = 0;
+		decision->service.refusal = 0;
+		return;
+	}
+	decision->service = *l7_current_service(entry, decision->generation);
+}
+
 SEC("tc") int authorise_tc(struct __sk_buff *skb)
 {
 	__u32 place = skb->mark;
@@ -62,6 +76,7 @@ SEC("tc") int authorise_tc(struct __sk_buff *skb)
 		trial->last = decision->now;
 	}
 	trial->runs++;
+	authorise_service(decision);
 	if (trial->flags & L7_TRIAL_HTTP1)
 		l7_judge(record, decision, 1);
 	else

@@ -125,7 +125,10 @@ SEC("sk_msg") int sent(struct sk_msg_md *msg)
 		return l7_set_free(msg, mark);
 	if (mark->state != L7_ENROLLED)
 		return SK_DROP;
-	bpf_tail_call(msg, &l7_sent, mark->protocol);
+	if (mark->protocol == L7_HTTP1)
+		bpf_tail_call_static(msg, &l7_sent, L7_HTTP1);
+	else if (mark->protocol == L7_HTTP2)
+		bpf_tail_call_static(msg, &l7_sent, L7_HTTP2);
 	l7_stat(mark->service, L7_STAT_LOOK_UPS_FAILED, 1);
 	return l7_fails_open(mark->service, L7_ERRORS_PASS) ? l7_set_free(msg, mark) : SK_DROP;
 }
@@ -135,8 +138,10 @@ SEC("sk_skb/stream_verdict") int received(struct __sk_buff *skb)
 	__u64 cookie = bpf_get_socket_cookie(skb);
 	struct l7_connection *connection = bpf_map_lookup_elem(&l7_connections, &cookie);
 
-	if (connection)
-		bpf_tail_call(skb, &l7_received, connection->protocol);
+	if (connection && connection->protocol == L7_HTTP1)
+		bpf_tail_call_static(skb, &l7_received, L7_HTTP1);
+	else if (connection && connection->protocol == L7_HTTP2)
+		bpf_tail_call_static(skb, &l7_received, L7_HTTP2);
 	return SK_PASS; /* a response is never held back: its request was allowed */
 }
 

@@ -130,7 +130,7 @@ SEC("sk_msg") int http1_sent(struct sk_msg_md *msg)
 		l7_falls_out(mark);
 		return SK_DROP;
 	}
-	if (!l7_in_step(mark, connection))
+	if (mark->position != mark->passed && !l7_in_step(mark, connection))
 		return SK_DROP;
 	room = l7_sent_in_take();
 	if (!room)
@@ -141,7 +141,7 @@ SEC("sk_msg") int http1_sent(struct sk_msg_md *msg)
 		l7_leave(room);
 		return http1_fails(msg, mark, L7_STAT_LOOK_UPS_FAILED);
 	}
-	if (room->decision.service.flags & L7_SERVICE_PRESENT)
+	if (room->decision.service.flags & L7_SERVICE_PRESENT && connection->config != room->decision.service.config)
 		connection->config = room->decision.service.config;
 	if (connection->flags & (L7_SWALLOWS | L7_SWALLOWS_ALL)) {
 		verdict = http1_swallows(msg, room, mark, connection);

@@ -25,6 +25,11 @@ def siphash(key: Key, text: bytes) -> int:
     return a ^ b ^ c ^ d
 
 
+def segment_digest(key: Key, segment: bytes) -> int:
+    """What stands for a path's segment in ``l7_segments``, beside its length: itself, if it is short."""
+    return int.from_bytes(segment, "little") if len(segment) < 8 else siphash(key, segment)
+
+
 def _rounds(a: int, b: int, c: int, d: int, count: int) -> tuple[int, int, int, int]:
     for _ in range(count):
         a = a + b & _MASK

@@ -18,7 +18,7 @@ from ebpfmesh.policy.fault import Fault
 from ebpfmesh.policy.limit import Limit
 from ebpfmesh.policy.reply import standard
 from ebpfmesh.policy.rule import Rule
-from ebpfmesh.policy.siphash import siphash
+from ebpfmesh.policy.siphash import segment_digest, siphash
 
 if TYPE_CHECKING:
     from ebpfmesh.policy.model import Config, Service
@@ -179,7 +179,7 @@ class Placing:
             self._put("l7_path_states", element, row)
             for segment, target in state.edges:
                 if segment not in hashes:
-                    hashes[segment] = siphash(self.key, segment)
+                    hashes[segment] = segment_digest(self.key, segment)
                 key = wire.SEGMENT_KEY.pack(element, len(segment), hashes[segment])
                 self._put("l7_segments", key, wire.NUMBER.pack(placed[target]))
         return placed

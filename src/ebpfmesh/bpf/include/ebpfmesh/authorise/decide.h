@@ -31,23 +31,6 @@ L7_INLINE int l7_decision_failed(struct l7_decision *decision)
 	return 0;
 }
 
-/* The version of the service that is current at the decision's generation is copied to it; 0 if there is none. */
-L7_GLOBAL int l7_decision_service(struct l7_decision *decision)
-{
-	const struct l7_service_entry *entry;
-
-	if (!decision)
-		return 0;
-	entry = l7_element(&l7_services, decision->service_number);
-	if (!entry) {
-		decision->service.flags = 0;
-		decision->service.refusal = 0;
-		return 0;
-	}
-	decision->service = *l7_current_service(entry, decision->generation);
-	return decision->service.flags & L7_SERVICE_PRESENT;
-}
-
 /* Decides about the request in record: generation, now, service_number, policy, workload and address of decision are given,
  * the rest is filled in. It changes nothing but limits, which it takes from and counts. Returns 0.
  *
@@ -61,7 +44,7 @@ L7_GLOBAL int l7_decide(struct l7_record *record, struct l7_decision *decision)
 	if (!record || !decision)
 		return 0;
 	l7_decision_begins(decision);
-	if (!l7_decision_service(decision))
+	if (!(decision->service.flags & L7_SERVICE_PRESENT))
 		return l7_decision_failed(decision);
 	decision->method = l7_method(record);
 	if (decision->service.flags & L7_HAS_PATHS) {

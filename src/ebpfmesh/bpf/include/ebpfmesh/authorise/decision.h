@@ -30,7 +30,7 @@ struct l7_decision {
 	__u32 policy; /* of the source */
 	__u32 workload;
 	__u32 address[4]; /* of the client */
-	/* the version that is current: l7_decide() copies it, so that no later look-up differs */
+	/* the version that is current, copied by the caller, so that no later look-up differs */
 	struct l7_service service;
 	/* decided */
 	__u8 allowed;

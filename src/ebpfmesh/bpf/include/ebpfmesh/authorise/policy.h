@@ -126,7 +126,8 @@ struct l7_path_key {
 	__u64 hash;
 };
 
-/* From a state by a segment: SipHash-2-4 of its decoded bytes, without slashes. The empty last segment of "/a/" is one. */
+/* From a state by a segment, decoded and without slashes: its bytes, if they are less than eight, else their SipHash-2-4; the length
+ * tells which. The empty last segment of "/a/" is one. */
 struct l7_segment_key {
 	__u32 state;
 	__u32 length;

@@ -75,12 +75,21 @@ L7_INLINE void l7_digest_rest(struct l7_decision *decision, __u64 v[4], long (*w
 		v[i] = digest.v[i];
 }
 
-/* The length and the digest of the segment that begins at path_offset, which moves on to the next; 0 if it cannot be. */
+/* The length and the digest of the segment that begins at path_offset, which moves on to the next; 0 if it cannot be. Of less than
+ * eight bytes, the digest is they themselves. */
 L7_INLINE int l7_segment_digest(struct l7_decision *decision, struct l7_segment_key *key)
 {
 	__u32 start = decision->path_offset, at = start, n = 8;
 	__u64 v[4], word = 0;
 
+	word = l7_load64(l7_path_at(decision, at));
+	n = l7_slash(word);
+	if (n < 8) {
+		key->length = n;
+		key->hash = http_low_bytes(word, n);
+		decision->path_offset = at + n + 1;
+		return 1;
+	}
 	if (!l7_digest_begin(v))
 		return 0;
 	for (int k = 0; k < L7_DIGEST_WORDS; k++) {

@@ -43,7 +43,7 @@ struct l7_room {
                                                                                                                        \
 	L7_GLOBAL int name##_search(void)                                                                              \
 	{                                                                                                              \
-		for (__u32 i = 0; i < L7_ROOM_DEPTH; i++) {                                                            \
+		for (__u32 i = 1; i < L7_ROOM_DEPTH; i++) {                                                            \
 			__u32 index = i;                                                                               \
 			struct l7_room *room = bpf_map_lookup_elem(&name, &index);                                     \
                                                                                                                        \
@@ -55,8 +55,12 @@ struct l7_room {
                                                                                                                        \
 	L7_INLINE struct l7_room *name##_take(void)                                                                    \
 	{                                                                                                              \
-		__u32 index = name##_search();                                                                         \
+		__u32 index = 0;                                                                                       \
+		struct l7_room *room = bpf_map_lookup_elem(&name, &index);                                             \
                                                                                                                        \
+		if (room && !__sync_lock_test_and_set(&room->taken, 1))                                                \
+			return room;                                                                                   \
+		index = name##_search();                                                                               \
 		return bpf_map_lookup_elem(&name, &index);                                                             \
 	}
 

@@ -100,7 +100,8 @@ L7_GLOBAL int http1_received_answer(struct l7_room *room, struct l7_connection *
 		http1_response_ends(connection);
 	else if (record->flags & L7_MESSAGE_ENDS)
 		connection->flags |= L7_RESPONSE_COUNT;
-	return 0;
+	return room->window.start >= room->window.end &&
+	       room->at >= room->size; /* or the loop would come again for nothing */
 }
 
 L7_CALLBACK long http1_received_step(__u32 number, void *context)

@@ -22,6 +22,8 @@ L7_INLINE int http1_forward(struct sk_msg_md *msg, struct l7_room *room, struct 
 	}
 	mark->task = bpf_get_current_pid_tgid();
 	l7_let_through(mark, connection, bytes + inserted);
+	if (!room->tight)
+		return l7_pass_on(msg, bytes + inserted);
 	return l7_egress(msg, mark, bytes + inserted);
 }
 

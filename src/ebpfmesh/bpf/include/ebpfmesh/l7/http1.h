@@ -21,28 +21,33 @@
 /* More than the steps that any window can take: one a byte, and one a byte again where a value is read a second time. */
 #define HTTP1_STEPS (8 * L7_WINDOW)
 
+/* One phase, and where a message is as most are, what follows: start line and first header line are one step. */
 L7_CALLBACK long http1_step(__u32 i, void *context)
 {
 	struct http1_walk *walk = context;
 	struct http1_half *half = walk->half;
 	__u8 phase = half->phase;
-	long stop;
-	__u8 c;
+	long stop = 0;
 
 	(void)i;
 	if (half->at >= walk->window->end && !http1_is_due(walk, phase))
 		return 1;
-	c = *http1_bytes(walk->window, half->at);
+	if (phase == HTTP1_START) {
+		stop = http1_start(walk, *http1_bytes(walk->window, half->at));
+		phase = half->phase;
+		if (stop || half->at >= walk->window->end)
+			return stop ? 1 : 0;
+	}
 	if (phase >= HTTP1_LINE)
-		stop = http1_field_step(walk, c);
+		stop = http1_field_step(walk, *http1_bytes(walk->window, half->at));
 	else if (phase >= HTTP1_CHUNK_FIRST)
-		stop = http1_chunk_step(walk, phase, c);
+		stop = http1_chunk_step(walk, phase, *http1_bytes(walk->window, half->at));
 	else if (phase == HTTP1_HOST_END)
-		stop = http1_host_end(walk, c);
+		stop = http1_host_end(walk, *http1_bytes(walk->window, half->at));
 	else if (phase >= HTTP1_TARGET_AUTHORITY)
 		stop = http1_span_step(walk, phase);
 	else
-		stop = http1_start_line_step(walk, phase, c);
+		stop = http1_start_line_step(walk, phase, *http1_bytes(walk->window, half->at));
 	return stop ? 1 : 0;
 }
 

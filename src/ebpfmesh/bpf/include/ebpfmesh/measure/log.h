@@ -2,8 +2,8 @@
 /* Telling a decision: into the ring l7_log, for who listens, and into l7_recent, for who asks later.
  *
  * An entry is built in its place among the recent ones, which belongs to its writer while the sequence is odd, and copied to
- * the ring from there: nothing of it is ever on a stack. Denials are told as long as there is room; everything else is
- * bounded in rate, and allowed requests are sampled before. What is not told is counted. */
+ * the ring from there: nothing of it is ever on a stack. All denials are told while the ring's readers keep up; then they
+ * are bounded in rate, as everything else always is, and allowed requests are sampled before. What is not told is counted. */
 #ifndef EBPFMESH_MEASURE_LOG_H
 #define EBPFMESH_MEASURE_LOG_H
 
@@ -34,6 +34,12 @@ L7_INLINE int l7_log_admits(struct l7_log_state *state, const struct l7_settings
 	return 0;
 }
 
+/* Whether the ring's readers keep up. If not, or if there are none, an entry that costs half a microsecond would be built in vain. */
+L7_INLINE int l7_log_has_room(void)
+{
+	return bpf_ringbuf_query(&l7_log, BPF_RB_AVAIL_DATA) < L7_LOG_SIZE / 4 * 3;
+}
+
 /* Whether an entry of a kind is to be told. Samples are drawn by chance: a shared counter would be a cache line that every
  * CPU writes at every request, and would always draw the same of a regular sequence. */
 L7_INLINE int l7_log_wants(struct l7_log_state *state, __u32 kind, int allowed, __u64 now)
@@ -49,7 +55,7 @@ L7_INLINE int l7_log_wants(struct l7_log_state *state, __u32 kind, int allowed, 
 			return 0;
 		__sync_fetch_and_add(&state->samples, 1);
 	}
-	return !allowed || l7_log_admits(state, settings, now);
+	return (!allowed && l7_log_has_room()) || l7_log_admits(state, settings, now);
 }
 
 /* The kind of entry that a decision makes. */

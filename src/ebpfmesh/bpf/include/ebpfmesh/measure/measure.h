@@ -103,6 +103,7 @@ enum l7_log_kind {
 };
 
 #define L7_RECENT 1024
+#define L7_LOG_SIZE (1 << 20) /* bytes of the ring */
 
 struct l7_log_state {
 	__u64 written; /* of the recent ones */
@@ -120,7 +121,7 @@ L7_CLASSIC_MAP(l7_metrics, BPF_MAP_TYPE_PERCPU_HASH, 4096, struct l7_metric_key,
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 1 << 20);
+	__uint(max_entries, L7_LOG_SIZE);
 } l7_log SEC(".maps");
 
 L7_INLINE void l7_stat(__u32 service, __u32 counter, __u64 amount)

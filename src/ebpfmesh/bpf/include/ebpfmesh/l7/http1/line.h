@@ -119,47 +119,6 @@ L7_INLINE long http1_value_stop(struct http1_walk *walk)
 	return http1_value_end(walk, bytes[0]);
 }
 
-/* How many of 64 bytes may stand in a value, up to the first that may not; they are copied. */
-L7_INLINE __u32 http1_copy_run(const __u8 *from, __u8 *to)
-{
-	for (__u32 k = 0; k < 64; k += 8) {
-		__u64 word = l7_load64(from + k), stop;
-
-		l7_store64(to + k, word);
-		stop = http1_not_visible_or_space(word);
-		if (stop) {
-			__u32 n = http1_first(stop);
-
-			if ((__u8)(word >> (n * 8)) == '\r')
-				return k + n;
-			stop = http1_not_value(word);
-			if (stop)
-				return k + http1_first(stop);
-		}
-	}
-	return 64;
-}
-
-/* The same for a value that nobody asked for. */
-L7_INLINE __u32 http1_skip_run(const __u8 *from)
-{
-	for (__u32 k = 0; k < 64; k += 8) {
-		__u64 word = l7_load64(from + k), stop;
-
-		stop = http1_not_visible_or_space(word);
-		if (stop) {
-			__u32 n = http1_first(stop);
-
-			if ((__u8)(word >> (n * 8)) == '\r')
-				return k + n;
-			stop = http1_not_value(word);
-			if (stop)
-				return k + http1_first(stop);
-		}
-	}
-	return 64;
-}
-
 /* Up to 64 bytes of a value that is kept, at least until it is complete. */
 L7_INLINE long http1_value(struct http1_walk *walk)
 {
@@ -300,6 +259,43 @@ L7_INLINE void http1_whole_skip(struct http1_walk *walk, __u32 at)
 	half->phase = HTTP1_SKIP;
 }
 
+/* A Content-Length of one to eight digits at an offset of the window, the first of its head, with its CR LF. */
+L7_INLINE int http1_usual_length(struct http1_walk *walk, __u32 at)
+{
+	struct http1_half *half = walk->half;
+	__u64 word = l7_load64(http1_bytes(walk->window, at)), stop = http1_not_digit(word);
+	__u32 n = http1_any(half, stop ? http1_first(stop) : 8);
+	const __u8 *end = http1_bytes(walk->window, at + n);
+
+	if (!n || end[0] != '\r' || end[1] != '\n' || half->seen & (HTTP1_SEEN_LENGTH | HTTP1_SEEN_CODING))
+		return 0;
+	half->length = http1_number(word, n);
+	half->seen |= HTTP1_SEEN_LENGTH;
+	half->at = at + n + 2;
+	return 1;
+}
+
+/* "keep-alive" or "close" at an offset of the window, alone in its line. */
+L7_INLINE int http1_usual_connection(struct http1_walk *walk, __u32 at)
+{
+	struct http1_half *half = walk->half;
+	const __u8 *bytes = http1_bytes(walk->window, at);
+	__u64 first = l7_load64(bytes) | 0x2020200020202020ull; /* letters are folded; a CR would become the '-' */
+	__u64 behind = l7_load64(bytes + 8);
+
+	if (first == HTTP_WORD("keep-ali") && ((behind | 0x2020) & 0xffffffff) == HTTP_WORD("ve\r\n\0\0\0\0")) {
+		half->connection |= HTTP_KEEP_ALIVE;
+		half->at = at + 12;
+		return 1;
+	}
+	if ((first & 0xffffffffff) == HTTP_WORD("close\0\0\0") && bytes[5] == '\r' && bytes[6] == '\n') {
+		half->connection |= HTTP_CLOSE;
+		half->at = at + 7;
+		return 1;
+	}
+	return 0;
+}
+
 /* A line of the usual form, name ':' SP value CR LF, at one blow. Returns 0 if it is anything else, of which nothing is
  * consumed; what the phases know how to do is left to them. */
 L7_INLINE int http1_whole_line(struct http1_walk *walk)
@@ -320,12 +316,29 @@ L7_INLINE int http1_whole_line(struct http1_walk *walk)
 		half->seen |= field == HTTP_HOST ? HTTP1_SEEN_HOST : field == HTTP_UPGRADE ? HTTP1_SEEN_UPGRADE : 0;
 		return 1;
 	}
+	if ((field == HTTP_CONTENT_LENGTH && http1_usual_length(walk, at + 2)) ||
+	    (field == HTTP_CONNECTION && http1_usual_connection(walk, at + 2)))
+		return 1;
 	half->value = walk->record->used;
 	half->at = at + 1; /* where a clash is told */
 	if (http1_field_begins(walk, field))
 		return 1;
 	half->at++;
 	half->phase = half->back;
+	return 1;
+}
+
+/* Behind a whole line: the empty one that ends the head, if it is there. */
+L7_INLINE long http1_head_ends(struct http1_walk *walk)
+{
+	struct http1_half *half = walk->half;
+	const __u8 *bytes = http1_bytes(walk->window, half->at);
+
+	if (bytes[0] != '\r' || bytes[1] != '\n')
+		return 0;
+	half->at += 2;
+	half->phase = HTTP1_START;
+	half->stop = HTTP1_HEAD_READ;
 	return 1;
 }
 
@@ -337,6 +350,8 @@ L7_INLINE long http1_field_step(struct http1_walk *walk, __u8 c)
 		if (!half->back && !(half->seen & (HTTP1_CAREFUL | HTTP1_IN_TRAILERS)) && http1_whole_line(walk)) {
 			if (half->stop)
 				return 1;
+			if (half->phase == HTTP1_LINE)
+				return http1_head_ends(walk);
 			if (half->phase != HTTP1_VALUE)
 				return 0;
 			return http1_value(walk);

@@ -69,6 +69,65 @@ L7_INLINE __u64 http1_not_name(__u64 word)
 	return (~(letter | digit | dash) | word) & HTTP1_HIGH;
 }
 
+/* Anything but digits. */
+L7_INLINE __u64 http1_not_digit(__u64 word)
+{
+	__u64 low = word & HTTP1_LOW7;
+	__u64 digit = (low + HTTP1_EACH(0x80 - '0')) & ~(low + HTTP1_EACH(0x7f - '9'));
+
+	return (~digit | word) & HTTP1_HIGH;
+}
+
+/* What a word's first n digits, 1 to 8, say. */
+L7_INLINE __u32 http1_number(__u64 word, __u32 n)
+{
+	word = word << ((8 - n) * 8 & 63) & HTTP1_EACH(0x0f);
+	word = (word * 10 + (word >> 8)) & 0x00ff00ff00ff00ffull;
+	word = (word * 100 + (word >> 16)) & 0x0000ffff0000ffffull;
+	return word * 10000 + (word >> 32);
+}
+
+/* How many of 64 bytes may stand in a value, up to the first that may not; they are copied. */
+L7_INLINE __u32 http1_copy_run(const __u8 *from, __u8 *to)
+{
+	for (__u32 k = 0; k < 64; k += 8) {
+		__u64 word = l7_load64(from + k), stop;
+
+		l7_store64(to + k, word);
+		stop = http1_not_visible_or_space(word);
+		if (stop) {
+			__u32 n = http1_first(stop);
+
+			if ((__u8)(word >> (n * 8)) == '\r')
+				return k + n;
+			stop = http1_not_value(word);
+			if (stop)
+				return k + http1_first(stop);
+		}
+	}
+	return 64;
+}
+
+/* The same for a value that nobody asked for. */
+L7_INLINE __u32 http1_skip_run(const __u8 *from)
+{
+	for (__u32 k = 0; k < 64; k += 8) {
+		__u64 word = l7_load64(from + k), stop;
+
+		stop = http1_not_visible_or_space(word);
+		if (stop) {
+			__u32 n = http1_first(stop);
+
+			if ((__u8)(word >> (n * 8)) == '\r')
+				return k + n;
+			stop = http1_not_value(word);
+			if (stop)
+				return k + http1_first(stop);
+		}
+	}
+	return 64;
+}
+
 /* tchar of RFC 9110 section 5.6.2 */
 L7_INLINE int http1_is_token(__u8 c)
 {

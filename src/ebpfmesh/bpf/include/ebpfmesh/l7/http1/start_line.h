@@ -35,6 +35,28 @@ L7_INLINE void http1_usual_request(struct http1_walk *walk)
 	half->phase = HTTP1_TARGET_PATH;
 }
 
+/* "HTTP/1.1 200 OK", of any three digits and with a reason of less than 64 plain characters or none, and CR LF. */
+L7_INLINE void http1_usual_response(struct http1_walk *walk)
+{
+	struct http1_half *half = walk->half;
+	const __u8 *from = http1_bytes(walk->window, half->at), *end;
+	__u64 next = l7_load64(from + 8);
+	__u32 a = (next >> 8 & 0xff) - '0', b = (next >> 16 & 0xff) - '0', c = (next >> 24 & 0xff) - '0', n;
+
+	if (l7_load64(from) != HTTP_WORD("HTTP/1.1") || (next & 0xff000000ff) != (' ' | (__u64)' ' << 32) ||
+	    a - 1 > 8 || b > 9 || c > 9)
+		return;
+	n = 13 + http1_any(half, http1_skip_run(http1_bytes(walk->window, half->at + 13)));
+	end = http1_bytes(walk->window, half->at + n);
+	if (end[0] != '\r' || end[1] != '\n')
+		return;
+	half->at += n + 2;
+	half->mark = a * 100 + b * 10 + c;
+	l7_set_number(walk->record, HTTP_STATUS, half->mark);
+	l7_set_number(walk->record, HTTP_VERSION, 11);
+	half->phase = HTTP1_LINE;
+}
+
 /* The first byte behind a message, or of a connection. */
 L7_INLINE long http1_start(struct http1_walk *walk, __u8 c)
 {
@@ -60,6 +82,7 @@ L7_INLINE long http1_start(struct http1_walk *walk, __u8 c)
 	l7_begin(walk->record);
 	if (response) {
 		half->phase = HTTP1_VERSION_PHASE;
+		http1_usual_response(walk);
 		return 0;
 	}
 	http1_open(walk);
