@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from ebpfmesh.policy.compile import Compiled, wire
 from ebpfmesh.policy.path import BadPath, normalise
 from ebpfmesh.policy.reference import HOST, METHOD, PATH, Reason, Request
-from ebpfmesh.policy.siphash import Key, siphash
+from ebpfmesh.policy.siphash import Key, segment_digest, siphash
 
 
 class Shelf:
