@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ebpfmesh.harness.decision import Asked, Decided, DecisionEngine
-from ebpfmesh.policy.siphash import siphash
+from ebpfmesh.policy.siphash import segment_digest, siphash
 
 KEY = (0x0706050403020100, 0x0F0E0D0C0B0A0908)
 PRESENT, ERRORS_PASS, HAS_PATHS, KEEPS_PARAMETERS, HAS_ALLOW = 1, 16, 64, 128, 512
@@ -74,7 +74,7 @@ class Tables:
         return self.row("l7_path_states", struct.pack("=IIII", other, here, deeper, leaf))
 
     def edge(self, state: int, segment: bytes, to: int) -> None:
-        key = struct.pack("=IIQ", state, len(segment), siphash(KEY, segment))
+        key = struct.pack("=IIQ", state, len(segment), segment_digest(KEY, segment))
         self.key("l7_segments", key, to)
 
     def path(self, policy: int, path: bytes, found: int) -> None:

@@ -102,8 +102,8 @@ def test_counters_limits_and_the_overflow_row(bpffs: Path) -> None:
         with kernel.pin(bpffs) as observer:
             found = observer.metrics()
     orders = found.services[0]
-    assert orders.counters["connections"] == 0
-    assert (orders.counters["denied"], orders.counters["streams_refused"]) == (6, 31)
+    assert orders.counters["requests"] == 0
+    assert (orders.counters["denied"], orders.counters["streams_refused"]) == (2, 31)
     [limit] = orders.limits
     assert (limit.name, limit.admitted, limit.refused, limit.overflowed, limit.contended) == (
         "slow-down", 90, 10, 3, 1,
@@ -220,8 +220,15 @@ def test_what_a_stream_lacks_is_counted(kernel: Measuring, observer: Observer) -
         kernel.tell(allowed=True, service=7, repeat=5, now=time.monotonic_ns())
         assert (stream.dropped, stream.counters.sampled, stream.counters.rate_dropped) == (4, 5, 4)
         deny(kernel, repeat=6000)
+        behind = stream.counters
+        assert behind.ring_full == 0
+        assert 2000 < behind.told < 3000  # three quarters of the ring, then the bound in rate
+        assert behind.told + behind.rate_dropped == 6005
+        assert stream.dropped == behind.rate_dropped
+        kernel.settings(interval=0, sample=1)  # no bound
+        deny(kernel, repeat=2000)
         assert stream.counters.ring_full > 0
-        assert stream.dropped == 4 + stream.counters.ring_full
+        assert stream.dropped == behind.rate_dropped + stream.counters.ring_full
 
 
 # --- what is not there ------------------------------------------------------------------------------------------------

@@ -145,10 +145,10 @@ def drained(protocol: int) -> Version:
 
 
 STATS = (
-    "connections", "open", "unenrolled", "unjudged_packets", "requests", "allowed", "denied", "limited", "faulted",
-    "audited", "bad_path", "replied", "partial_replied", "partial_dropped", "outstanding_replied",
-    "outstanding_dropped", "reply_failed", "swallowed", "undecodable_refused", "undecodable_passed",
-    "undecodable_escalated", "responses_lost", "traced", "trace_continued", "not_traced", "resent", "out_of_step",
+    "requests", "allowed", "denied", "limited", "replied", "swallowed", "traced", "trace_continued", "connections",
+    "open", "unenrolled", "unjudged_packets", "faulted", "audited", "bad_path", "partial_replied",
+    "partial_dropped", "outstanding_replied", "outstanding_dropped", "reply_failed", "undecodable_refused",
+    "undecodable_passed", "undecodable_escalated", "responses_lost", "not_traced", "resent", "out_of_step",
     "look_ups_failed", "no_scratch", "not_filled", "goaway", "streams_refused",
 )  # fmt: skip
 """``enum l7_stat``, in its order."""

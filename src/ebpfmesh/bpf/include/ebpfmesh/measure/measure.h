@@ -7,33 +7,35 @@
 
 /* Of one service; element of l7_stats: number of the service. Changed by atomics only. */
 enum l7_stat {
-	L7_STAT_CONNECTIONS = 0,  /* enrolled */
-	L7_STAT_OPEN,		  /* … and not closed yet */
-	L7_STAT_UNENROLLED,	  /* enrolment failed: the map is full, or another owner has the socket */
-	L7_STAT_UNJUDGED_PACKETS, /* that the guard dropped, or let pass by policy */
-	L7_STAT_REQUESTS,	  /* heads decided about */
+	/* what nearly every request changes: one cache line */
+	L7_STAT_REQUESTS = 0, /* heads decided about */
 	L7_STAT_ALLOWED,
 	L7_STAT_DENIED,
 	L7_STAT_LIMITED,
+	L7_STAT_REPLIED,   /* (a) whole head in one message, nothing outstanding */
+	L7_STAT_SWALLOWED, /* bytes that were taken out */
+	L7_STAT_TRACED,
+	L7_STAT_TRACE_CONTINUED,
+	/* the rest */
+	L7_STAT_CONNECTIONS,	  /* enrolled */
+	L7_STAT_OPEN,		  /* … and not closed yet */
+	L7_STAT_UNENROLLED,	  /* enrolment failed: the map is full, or another owner has the socket */
+	L7_STAT_UNJUDGED_PACKETS, /* that the guard dropped, or let pass by policy */
 	L7_STAT_FAULTED,
 	L7_STAT_AUDITED,
 	L7_STAT_BAD_PATH,
-	L7_STAT_REPLIED,	 /* (a) whole head in one message, nothing outstanding */
 	L7_STAT_PARTIAL_REPLIED, /* (b) */
 	L7_STAT_PARTIAL_DROPPED,
 	L7_STAT_OUTSTANDING_REPLIED, /* (c) */
 	L7_STAT_OUTSTANDING_DROPPED,
 	L7_STAT_REPLY_FAILED, /* the message could not be changed: EACCES */
-	L7_STAT_SWALLOWED,    /* bytes that were taken out */
 	L7_STAT_UNDECODABLE_REFUSED,
 	L7_STAT_UNDECODABLE_PASSED,
 	L7_STAT_UNDECODABLE_ESCALATED,
 	L7_STAT_RESPONSES_LOST, /* responses could not be followed any more */
-	L7_STAT_TRACED,
-	L7_STAT_TRACE_CONTINUED,
-	L7_STAT_NOT_TRACED,  /* no room, or the head's end was in another message */
-	L7_STAT_RESENT,	     /* bytes that were judged, did not go out, and were judged again */
-	L7_STAT_OUT_OF_STEP, /* connections on which bytes were seen out of turn: refused from then on */
+	L7_STAT_NOT_TRACED,	/* no room, or the head's end was in another message */
+	L7_STAT_RESENT,		/* bytes that were judged, did not go out, and were judged again */
+	L7_STAT_OUT_OF_STEP,	/* connections on which bytes were seen out of turn: refused from then on */
 	L7_STAT_LOOK_UPS_FAILED,
 	L7_STAT_NO_SCRATCH,
 	L7_STAT_NOT_FILLED,	 /* bytes that could not be shown */
