@@ -14,6 +14,7 @@ from ebpfmesh.l7.contract import REQUEST, Config, EngineConnection, RawEvent
 from ebpfmesh.l7.parser import CoreParser
 from ebpfmesh.l7.registry import BUILT_IN
 from ebpfmesh.l7.vectors import Piece, Vector, run_vectors, splits
+from http2_repeats import conversation
 
 pytestmark = pytest.mark.kernel(feature="loop")
 
@@ -72,3 +73,13 @@ def test_other_projects_cases_are_answered_as_natively_wherever_they_are_split()
             for split, pieces in splits([(REQUEST, case.input), (REQUEST, b"")]):
                 expected = told(parser.core.connection(config), pieces)
                 assert told(kernel.connection(config), pieces) == expected, f"{case.name}, {split}"
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_header_blocks_that_come_again_are_told_as_natively(seed):
+    parser, config = core_parser("http2"), Config(all_headers=True)
+    pieces, heads = conversation(seed)
+    with harness.load(parser.core.name) as kernel:
+        expected = told(parser.core.connection(config), pieces)
+        assert told(kernel.connection(config), pieces) == expected
+        assert len(expected) >= len(heads)

@@ -142,6 +142,7 @@ L7_GLOBAL int h2_start(struct sk_msg_md *msg, struct l7_room *room)
 	room->size = msg->size;
 	room->base = 0;
 	room->window.start = room->window.end = 0;
+	h2_note_generation(c, room->decision.generation);
 	h2_begin_walk(room, c);
 	return 1;
 }
@@ -222,16 +223,20 @@ L7_GLOBAL int h2_receive(struct __sk_buff *skb, struct l7_room *room)
 	if (!room)
 		return 0;
 	connection = bpf_map_lookup_elem(&l7_connections, &cookie);
-	if (!connection || (!h2_find(cookie) && !h2_make(cookie)))
+	if (!connection)
+		return 0;
+	c = h2_find(cookie);
+	if (!c && h2_make(cookie))
+		c = h2_find(cookie);
+	if (!c || !h2_begin_decision(&room->decision, connection->service))
 		return 0;
 	room->cookie = cookie;
 	room->size = skb->len;
 	room->at = room->base = room->found = 0;
 	room->window.start = room->window.end = 0;
-	c = h2_find(cookie);
-	if (c)
-		c->tail_due = c->answer_left ? 1 : 0;
-	return h2_begin_decision(&room->decision, connection->service);
+	c->tail_due = c->answer_left ? 1 : 0;
+	h2_note_generation(c, room->decision.generation);
+	return 1;
 }
 
 L7_GLOBAL int h2_received_end(struct __sk_buff *skb, struct l7_room *room)

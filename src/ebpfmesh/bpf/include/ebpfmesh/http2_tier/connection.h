@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0 */
 /* What is followed of an HTTP/2 connection: the core's state and tables, which bytes of the client wait for a decision, and what
- * is in flight. Some 44 KiB, so that they are a map of their own, preallocated, with a capacity; by the socket's cookie, made when
+ * is in flight. Some 54 KiB, so that they are a map of their own, preallocated, with a capacity; by the socket's cookie, made when
  * the connection's first byte is seen, in whichever direction. A connection that finds no room cannot be followed.
  *
  * Both programs run with the socket locked: nothing here needs an atomic operation, and what a run works with can be here too. */
@@ -144,7 +144,8 @@ struct h2_connection {
 	__u32 copy_at;	  /* in room */
 	__u32 copy_left;
 	__u32 copy_failed;
-	__u32 block; /* bytes of the frame that is rewritten */
+	__u32 block;	  /* bytes of the frame that is rewritten */
+	__u64 generation; /* of the policy when something was parsed last */
 	struct h2_request requests[HTTP2_STREAMS];
 	struct h2_question questions[H2_QUESTIONS];
 	struct http2_tables tables;
@@ -155,6 +156,15 @@ struct h2_connection {
 
 L7_CLASSIC_MAP(l7_http2, BPF_MAP_TYPE_HASH, 256, __u64, struct h2_connection, 0);
 L7_TABLE(l7_http2_blank, 1, struct h2_connection); /* what an element begins as; nobody writes it */
+
+/* Another policy is in force, and with it perhaps other names that are registered. */
+L7_INLINE void h2_note_generation(struct h2_connection *c, __u64 generation)
+{
+	if (c->generation == generation)
+		return;
+	c->generation = generation;
+	http2_forget_memos(&c->tables);
+}
 
 /* Makes the connection's element; 0 if there is no room. */
 L7_GLOBAL int h2_make(__u64 cookie)

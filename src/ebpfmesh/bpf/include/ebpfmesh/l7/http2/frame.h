@@ -195,12 +195,36 @@ struct http2_head {
 	__u64 length; /* content-length */
 };
 
+#define HTTP2_MEMO_BLOCK 192 /* bytes of a header block that is remembered */
+#define HTTP2_MEMO_TEXT 384  /* … and of the text of its record */
+#define HTTP2_MEMO_KEY 8
+
+/* A header block that came twice, and what it was decoded to: memo.h. */
+struct http2_memo {
+	__u64 key
+		[HTTP2_MEMO_KEY]; /* all that its meaning depends on, but for the registered names; [0] is 0: nothing */
+	__u64 seen;		  /* of the block before, so that only one that comes again is remembered */
+	__u32 list;
+	__u32 fields;
+	__u32 effects;
+	__u32 present;
+	__u32 repeated;
+	__u32 truncated;
+	__u32 used;
+	__u32 reserved;
+	struct http2_head head;
+	union l7_value values[L7_FIELDS];
+	__u8 block[HTTP2_MEMO_BLOCK];
+	__u8 text[HTTP2_MEMO_TEXT];
+};
+
 struct http2_tables {
 	struct hpack_table dynamic[2];
 	struct hpack_block block[2];
 	struct http2_head head[2];
 	struct http2_pending pending[2][HTTP2_UNACKNOWLEDGED];
 	struct http2_stream streams[HTTP2_STREAMS];
+	struct http2_memo memos[4]; /* by direction, and whether it is trailers */
 };
 
 L7_INLINE struct http2_half *http2_half_of(struct l7_state *state, __u32 direction)

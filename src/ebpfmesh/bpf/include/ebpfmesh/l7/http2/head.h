@@ -9,6 +9,8 @@
 
 #include "../hpack.h"
 
+#include "memo.h"
+
 /* --- whether a decoded head is complete ------------------------------------------------------------------------------- */
 
 L7_INLINE int http2_judge_path(const struct http2_head *head, const struct l7_record *record)
@@ -179,11 +181,15 @@ L7_INLINE int http2_decode(struct l7_config *config, const struct http2_half *ha
 	int code;
 
 	hpack_begin(table);
+	if (http2_recall(config, tables, head, record))
+		return 0;
 	limit = table->limit;
 	if (http2_is_unordered(config, half))
 		table->limit = ~0u;
 	code = hpack_decode(config, table, &tables->block[direction], head, record);
 	table->limit = limit;
+	if (!code)
+		http2_remember(config, tables, head, record);
 	return code;
 }
 
