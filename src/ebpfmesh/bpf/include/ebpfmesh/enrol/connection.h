@@ -50,6 +50,7 @@ enum l7_connection_flag {
 	L7_IN_RESPONSE = 256,	 /* its head was seen */
 	L7_HAS_PART = 512,	 /* l7_parts has the record of the request's head at hand */
 	L7_HAS_RESPONSE_PART = 1024,
+	L7_REDIRECTED = 2048, /* the front of a message was redirected: with SK_PASS the rest would go the same way */
 };
 
 struct l7_in_flight {

@@ -122,7 +122,7 @@ L7_INLINE int l7_egress(struct sk_msg_md *msg, struct l7_mark *mark, __u32 bytes
 	return bpf_msg_redirect_hash(msg, &l7_sockets, &cookie, 0);
 }
 
-/* The same for a push that has all the room it needs (not l7_is_tight()), and cheaper: the socket stays locked, and nobody else
+/* The same for a message of which nothing was redirected yet, and whose push has all the room it needs (not l7_is_tight()); cheaper: the socket stays locked, and nobody else
  * comes in between. If it fails for want of memory all the same, the kernel keeps the verdict, the next bytes leave unjudged, and the
  * guard stops them: such a connection ends. */
 L7_INLINE int l7_pass_on(struct sk_msg_md *msg, __u32 bytes)

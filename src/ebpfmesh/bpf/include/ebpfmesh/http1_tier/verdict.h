@@ -22,8 +22,12 @@ L7_INLINE int http1_forward(struct sk_msg_md *msg, struct l7_room *room, struct 
 	}
 	mark->task = bpf_get_current_pid_tgid();
 	l7_let_through(mark, connection, bytes + inserted);
-	if (!room->tight)
+	if (!room->tight && !(connection->flags & L7_REDIRECTED))
 		return l7_pass_on(msg, bytes + inserted);
+	if (bytes < room->size)
+		connection->flags |= L7_REDIRECTED;
+	else
+		connection->flags &= ~L7_REDIRECTED;
 	return l7_egress(msg, mark, bytes + inserted);
 }
 
@@ -51,6 +55,8 @@ L7_INLINE int http1_deliver(struct sk_msg_md *msg, struct l7_room *room, struct 
 		l7_stat(service, L7_STAT_REPLY_FAILED, 1);
 		return SK_DROP;
 	}
+	if (bytes < room->size)
+		connection->flags |= L7_REDIRECTED;
 	l7_stat(service, stat, 1);
 	l7_stat(service, L7_STAT_SWALLOWED, bytes);
 	l7_count_request(service, L7_LOCAL, decision->route, reply->status, bytes, reply->length,
