@@ -204,6 +204,9 @@ SEC("sk_msg") int http2_sent(struct sk_msg_md *msg)
 	for (int pass = 0; pass < H2_PASSES && verdict < 0; pass++) {
 		if (!h2_start(msg, walking.room))
 			break;
+		walking.c = h2_find(walking.room->cookie);
+		if (!walking.c)
+			break;
 		bpf_loop(H2_STEPS, h2_sent_step, &walking, 0);
 		verdict = h2_conclude(msg, walking.room);
 	}
@@ -278,7 +281,9 @@ SEC("sk_skb/stream_verdict") int http2_received(struct __sk_buff *skb)
 		return SK_PASS;
 	}
 	if (h2_receive(skb, receiving.room)) {
-		bpf_loop(H2_STEPS_RECEIVED, h2_received_step, &receiving, 0);
+		receiving.c = h2_find(receiving.room->cookie);
+		if (receiving.c)
+			bpf_loop(H2_STEPS_RECEIVED, h2_received_step, &receiving, 0);
 		h2_received_end(skb, receiving.room);
 	}
 	l7_leave(receiving.room);

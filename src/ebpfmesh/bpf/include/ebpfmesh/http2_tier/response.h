@@ -101,17 +101,18 @@ L7_GLOBAL int h2_received_answer(struct l7_room *room, struct h2_connection *c, 
 struct h2_receiving {
 	struct __sk_buff *skb;
 	struct l7_room *room;
+	struct h2_connection *c;
 };
 
 L7_CALLBACK long h2_received_step(__u32 number, void *context)
 {
 	struct h2_receiving *receiving = context;
 	struct l7_room *room = receiving->room;
-	struct h2_connection *c = bpf_map_lookup_elem(&l7_http2, &room->cookie);
+	struct h2_connection *c = receiving->c;
 	struct l7_config *config = bpf_map_lookup_elem(&l7_configs, &room->decision.service.config);
 
 	(void)number;
-	if (!c || !config || h2_next_received(receiving->skb, room, c))
+	if (!config || h2_next_received(receiving->skb, room, c))
 		return 1;
 	return h2_received_answer(room, c, http2_parse(config, &room->window, &c->state, &c->tables, &room->record)) ?
 		       1 :

@@ -267,19 +267,20 @@ L7_GLOBAL int h2_found(struct h2_connection *c, __u32 kind)
 struct h2_walking {
 	struct sk_msg_md *msg;
 	struct l7_room *room;
+	struct h2_connection *c; /* with the socket locked it stays: looked up once, not for each frame */
 };
 
 L7_CALLBACK long h2_sent_step(__u32 number, void *context)
 {
 	struct h2_walking *walking = context;
 	struct l7_room *room = walking->room;
-	struct h2_connection *c = bpf_map_lookup_elem(&l7_http2, &room->cookie);
+	struct h2_connection *c = walking->c;
 	struct l7_config *config = bpf_map_lookup_elem(&l7_configs, &room->decision.service.config);
 
 	int kind;
 
 	(void)number;
-	if (!c || !config || h2_next_sent(walking->msg, room, c) != H2_CALL)
+	if (!config || h2_next_sent(walking->msg, room, c) != H2_CALL)
 		return 1;
 	if (h2_lists(c, config))
 		config = &c->config;
