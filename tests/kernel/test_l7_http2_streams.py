@@ -103,6 +103,38 @@ def test_everything_on_a_refused_stream_is_taken_out(site):
     assert not site.h2.resets
 
 
+def test_refused_uploads_that_are_left_open_do_not_end_the_connection(cgroup, netns, bpffs, tmp_path):
+    """A refusal may come before the upload's end, and the client need not end it: nor reset it, nor say anything more."""
+    with Http2Site(cgroup, netns, bpffs, tmp_path, {3: 1000}) as site:
+        site.start(site.http2(rules=DENY))
+        client = site.client()
+        client.get("/yes")
+        asked = client.request("/yes/upload", method="POST", end=False)
+        streams = [client.request("/no/upload", method="POST", end=False) for _ in range(60)]
+        client.flush()
+        for _ in range(9):
+            streams += [client.request("/no/upload", method="POST", end=False) for _ in range(40)]
+            client.flush()
+            client.wait(*streams)
+            assert client.get("/yes/between").status == 200
+        assert all(client.got[stream].status == 403 for stream in streams)
+        for stream in streams[::7]:  # what still comes on them is taken out, and on the others
+            client.h2.send_data(stream, b"x" * 100)
+            client.flush()
+        for stream in streams[::3]:
+            client.h2.send_headers(stream, [("x-trailer", "1")], end_stream=True)
+        for stream in streams[1::3]:
+            client.h2.reset_stream(stream)
+        client.h2.send_data(asked, b"the upload", end_stream=True)
+        client.flush()
+        assert client.wait(asked)[0].status == 200
+        assert client.get("/yes/last").status == 200
+        assert client.goaway is None
+        assert not site.h2.errors
+        assert not site.h2.resets
+        assert {one.body for one in site.h2.asked} == {b"", b"the upload"}
+
+
 def test_a_reset_of_a_refused_stream_does_not_reach_the_server(site):
     site.start(site.http2(rules=DENY))
     client = site.client()

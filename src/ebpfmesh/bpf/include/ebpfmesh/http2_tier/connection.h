@@ -32,7 +32,9 @@ enum h2_ending { H2_SWALLOWS = 1, H2_SHUT = 2 /* send() fails */ };
 #define H2_OUT_AT (H2_BLOCK + H2_HELD)
 #define H2_ROOM (H2_BLOCK + H2_HELD + H2_OUT)
 #define H2_REFUSED 0x80 /* flag of a stream in the core's table: it was answered here, the server does not know of it */
-#define H2_CREDIT 8192	/* bytes of swallowed DATA after which the client's window is opened again at once */
+#define H2_LEFT_OPEN                                                                                                   \
+	64 /* streams of a connection that are live, beyond which refused ones are not followed to their end */
+#define H2_CREDIT 8192 /* bytes of swallowed DATA after which the client's window is opened again at once */
 #define H2_UNFED                                                                                                       \
 	2 /* PINGs that servers of gRPC bear between two frames with HEADERS or DATA, but for one of the client */
 #define H2_QUIET 100000 /* nanoseconds without such a frame, after which the server is taken to say nothing */
@@ -68,7 +70,9 @@ struct h2_head {
 	__u32 end;
 	__u32 bytes;  /* that are added */
 	__u32 insert; /* element of l7_inserts, 0: none */
-	__u32 traced; /* line is a trace that is ours to begin */
+	__u32 traced; /* line is the trace that it is given */
+	__u32 cut;    /* bytes that are left out of it: the trace that came */
+	__u32 cut_at; /* … of the frame */
 	__u32 reserved;
 	__u8 line[72]; /* as l7_new_trace() makes it */
 };
@@ -120,6 +124,7 @@ struct h2_connection {
 	__u32 update_due;   /* the server waits for a size update that was taken out */
 	__u32 ends;	    /* enum h2_ending: what becomes of everything that still comes */
 	__u32 grpc;	    /* a request of gRPC was refused */
+	__u32 forgotten;    /* a stream was refused, and the client may send on it for ever */
 	__u32 split;	    /* of H2_SPLIT, how many are left */
 	__u32 pings;	    /* of ours that the server has not answered */
 	__u32 unfed;	    /* PINGs, ours and the client's, since the server's last HEADERS or DATA */
@@ -208,8 +213,9 @@ L7_GLOBAL int h2_can_go(__u64 cookie)
 
 	if (!c)
 		return 1;
-	if (c->held || c->front_kind || c->ends || c->pings || c->wakes || c->acknowledged < c->own_settings ||
-	    (c->poisoned && c->tables.dynamic[L7_REQUEST].maximum) || !h2_is_between(c, L7_REQUEST))
+	if (c->held || c->front_kind || c->ends || c->forgotten || c->pings || c->wakes ||
+	    c->acknowledged < c->own_settings || (c->poisoned && c->tables.dynamic[L7_REQUEST].maximum) ||
+	    !h2_is_between(c, L7_REQUEST))
 		return 0;
 	for (__u32 i = 0; i < HTTP2_STREAMS; i++) {
 		const struct http2_stream *stream = &c->tables.streams[i];

@@ -55,7 +55,7 @@ L7_INLINE int h2_release(struct sk_msg_md *msg, struct h2_connection *c)
 L7_GLOBAL int h2_forward(struct sk_msg_md *msg, struct h2_connection *c)
 {
 	struct bpf_sock *socket = msg->sk;
-	__u32 bytes, held, payload_only, total;
+	__u32 bytes, held, payload_only, total, heads;
 	struct l7_mark *mark;
 	int inserted = 0;
 	__u64 rest;
@@ -76,12 +76,13 @@ L7_GLOBAL int h2_forward(struct sk_msg_md *msg, struct h2_connection *c)
 	if (h2_release(msg, c))
 		return h2_broken(mark);
 	c->held = 0;
-	if (c->inserted) {
+	heads = c->inserted;
+	if (heads) {
 		inserted = h2_insert(msg, c, held);
-		if (!inserted)
-			l7_stat(mark->service, L7_STAT_NOT_TRACED, c->inserted);
+		if (!c->inserted)
+			l7_stat(mark->service, L7_STAT_NOT_TRACED, heads);
 	}
-	if (inserted < 0)
+	if (inserted == H2_INSERT_BROKE)
 		return h2_broken(mark);
 	total = bytes + held + inserted;
 	h2_let_through(mark, c, total);

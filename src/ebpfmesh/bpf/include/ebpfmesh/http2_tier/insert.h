@@ -7,7 +7,8 @@
 #include "message.h"
 #include "trace.h"
 
-#define H2_BUILT 6144	/* bytes up to which a piece may grow, while more is copied to it */
+#define H2_BUILT 6144 /* bytes up to which a piece may grow, while more is copied to it */
+#define H2_INSERT_BROKE (-(1 << 20))
 #define H2_SEGMENT 4160 /* … at a time: both fit where bytes are held */
 
 _Static_assert(H2_HELD_AT + H2_BUILT + H2_SEGMENT <= H2_ROOM + 64, "a piece that is built exceeds its room");
@@ -86,7 +87,12 @@ L7_GLOBAL int h2_build_head(struct sk_msg_md *msg, struct h2_connection *c, __u3
 	at = head->at ? head->at + held : 0; /* what was held is the beginning of the first frame */
 	end = head->end + held;
 	frame = c->copy_at + at - c->copy_place;
-	length = end - at - 9 + head->bytes;
+	length = end - at - 9 + head->bytes - head->cut;
+	if (head->cut) {
+		if (h2_build_segment(msg, c, at + head->cut_at))
+			return -1;
+		c->copy_place += head->cut;
+	}
 	if (h2_build_segment(msg, c, end))
 		return -1;
 	barrier_var(frame);
@@ -125,8 +131,8 @@ L7_GLOBAL __u32 h2_build(struct sk_msg_md *msg, struct h2_connection *c, __u32 h
 	return c->copy_place;
 }
 
-/* Gives the heads of the piece their headers; held bytes precede it by now. Returns by how much it grew; negative: the message is
- * broken. */
+/* Gives the heads of the piece their headers; held bytes precede it by now. Returns by how much it grew (less than 0 where more
+ * was taken out), or H2_INSERT_BROKE: the message is broken. Where they found no room, none are inserted. */
 L7_GLOBAL int h2_insert(struct sk_msg_md *msg, struct h2_connection *c, __u32 held)
 {
 	__u32 span, built;
@@ -135,10 +141,12 @@ L7_GLOBAL int h2_insert(struct sk_msg_md *msg, struct h2_connection *c, __u32 he
 		return 0;
 	span = h2_build(msg, c, held);
 	built = c->copy_at;
-	if (!span || bpf_msg_push_data(msg, 0, built, 0))
+	if (!span || bpf_msg_push_data(msg, 0, built, 0)) {
+		c->inserted = 0;
 		return 0;
+	}
 	if (h2_write(msg, c, H2_HELD_AT, built) || bpf_msg_pop_data(msg, built, span, 0))
-		return -1;
+		return H2_INSERT_BROKE;
 	return built - span;
 }
 

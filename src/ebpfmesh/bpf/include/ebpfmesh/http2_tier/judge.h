@@ -142,9 +142,12 @@ L7_INLINE int h2_is_grpc(const struct l7_record *record)
 	       (type.length == 16 || text[16] == '+' || text[16] == ';');
 }
 
-/* A stream is refused: the server will know nothing of it, and the client is answered. */
+/* A stream is refused: the server will know nothing of it, and the client is answered. One that the client leaves open is followed
+ * to its end, as long as there are not many: then it is forgotten at once. What still comes on a stream that is in no table is
+ * taken out as well (h2_is_unknown()), but nobody knows when it ends. */
 L7_INLINE void h2_refuse_stream(struct h2_connection *c, __u32 id)
 {
+	struct http2_state *connection = (struct http2_state *)c->state.words;
 	struct http2_stream *stream = h2_stream(c, id);
 
 	if (id > c->refused)
@@ -152,7 +155,13 @@ L7_INLINE void h2_refuse_stream(struct h2_connection *c, __u32 id)
 	if (!stream)
 		return;
 	stream->flags |= H2_REFUSED;
-	http2_end_side((struct http2_state *)c->state.words, stream, L7_RESPONSE);
+	http2_end_side(connection, stream, L7_RESPONSE);
+	if (!(stream->flags & HTTP2_STREAM_LIVE) || connection->live <= H2_LEFT_OPEN)
+		return;
+	http2_close(connection, stream);
+	http2_forget(connection, id);
+	__builtin_memset(stream, 0, sizeof *stream);
+	c->forgotten = 1;
 }
 
 #define H2_GRPC_STATUS_AT 33 /* of a reply of gRPC: the length of grpc-status' value (policy/render.py) */
