@@ -66,7 +66,7 @@ class Rendered(NamedTuple):
     closes: Variant
     """HTTP/1 with ``Connection: close``."""
     http2: Variant
-    """A header block, and behind it the body."""
+    """A header block. No body goes over HTTP/2: the server would not know how much of the connection's window it took."""
     grpc: Variant
     """The header block of a trailers-only response."""
 
@@ -90,11 +90,12 @@ def render(reply: Reply, *, retries: bool = False, where: str = "$") -> Rendered
     sized = [] if reply.status in _WITHOUT_LENGTH else [("Content-Length", str(len(body)))]
     typed = [("Content-Type", _content_type(reply, where))] if body else []
     head = [*typed, *fields, *sized]
+    empty = [("Content-Length", "0")] if sized else []
     rendered = Rendered(
         reply.status,
         _http1(reply.status, head, body, retries=retries),
         _http1(reply.status, [*head, ("Connection", "close")], body, retries=retries),
-        _http2(reply.status, head, body, retries=retries),
+        _http2(reply.status, [*fields, *empty], retries=retries),
         _grpc(reply, fields),
     )
     for variant in rendered[1:]:
@@ -141,13 +142,13 @@ def _http1(status: int, fields: list[tuple[str, str]], body: bytes, *, retries: 
     return Variant(head + body, len(head), len(start) + len(retry) - 2 - RETRY_DIGITS if retries else 0)
 
 
-def _http2(status: int, fields: list[tuple[str, str]], body: bytes, *, retries: bool) -> Variant:
+def _http2(status: int, fields: list[tuple[str, str]], *, retries: bool) -> Variant:
     block, retry = hpack.status(status), 0
     if retries:
         block += hpack.literal("retry-after", _RETRY_PLACE_HTTP2)
         retry = len(block) - RETRY_DIGITS
     block += b"".join(hpack.literal(name.lower(), value) for name, value in fields)
-    return Variant(block + body, len(block), retry)
+    return Variant(block, len(block), retry)
 
 
 def _grpc(reply: Reply, fields: list[tuple[str, str]]) -> Variant:

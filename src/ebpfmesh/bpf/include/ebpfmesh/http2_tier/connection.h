@@ -55,7 +55,7 @@ struct h2_request {
 struct h2_answer {
 	__u32 stream; /* 0: none */
 	__u32 reply;  /* element of l7_replies, its variant included */
-	__u32 head_only;
+	__u32 spare;
 	__u32 status;
 	__u32 grpc; /* as in h2_question */
 	__u32 reserved;

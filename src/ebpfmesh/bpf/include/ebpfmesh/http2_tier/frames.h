@@ -131,10 +131,11 @@ L7_INLINE __u32 h2_put_size(struct h2_connection *c)
 	return 3;
 }
 
-/* The reply that is due: HEADERS, and DATA if it has a body that may be sent. 0 if there is no such reply. */
+/* The reply that is due: HEADERS that end the stream. Never DATA: the client would take it out of the connection's window, of which
+ * the server, who does not know, would then fill more than there is. 0 if there is no such reply. */
 L7_GLOBAL int h2_put_reply(struct h2_connection *c)
 {
-	__u32 at, head, body, size, start, stream;
+	__u32 at, head, size, start, stream;
 	struct l7_reply *reply;
 
 	if (!c)
@@ -144,29 +145,21 @@ L7_GLOBAL int h2_put_reply(struct h2_connection *c)
 	if (!reply || !reply->length)
 		return 0;
 	head = reply->head;
-	body = reply->length - head;
-	if (head > L7_REPLY_TEXT || body > L7_REPLY_TEXT)
+	if (head > L7_REPLY_TEXT)
 		return 0;
-	if (c->answer.head_only)
-		body = 0;
 	start = c->out;
-	h2_put_header(c, head, HTTP2_TYPE_HEADERS, HTTP2_END_HEADERS | (body ? 0 : HTTP2_END_STREAM), stream);
+	h2_put_header(c, head, HTTP2_TYPE_HEADERS, HTTP2_END_HEADERS | HTTP2_END_STREAM, stream);
 	size = h2_put_size(c);
 	if (size) { /* the header again, with the length that it has by now */
 		at = c->out;
 		c->out = start;
-		h2_put_header(c, head + size, HTTP2_TYPE_HEADERS, HTTP2_END_HEADERS | (body ? 0 : HTTP2_END_STREAM),
-			      stream);
+		h2_put_header(c, head + size, HTTP2_TYPE_HEADERS, HTTP2_END_HEADERS | HTTP2_END_STREAM, stream);
 		c->out = at;
 	}
 	at = c->out;
 	h2_put_text(c, reply, 0, head);
 	if (reply->retry)
 		h2_put_retry(c, at + reply->retry, c->answer.retry_after);
-	if (body) {
-		h2_put_header(c, body, HTTP2_TYPE_DATA, HTTP2_END_STREAM, stream);
-		h2_put_text(c, reply, head, body);
-	}
 	return 1;
 }
 

@@ -193,7 +193,6 @@ L7_GLOBAL int h2_refuse(struct l7_room *room, struct h2_connection *c)
 		c->grpc = 1;
 	c->next_answer.stream = room->record.stream;
 	c->next_answer.reply = number;
-	c->next_answer.head_only = room->decision.method == 1u << L7_HEAD;
 	c->next_answer.retry_after = room->decision.retry_after;
 	c->next_answer.status = reply && reply->status ? reply->status : 403;
 	bytes = reply ? reply->length : 0;

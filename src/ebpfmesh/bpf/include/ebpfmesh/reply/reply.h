@@ -12,8 +12,7 @@
 enum l7_reply_variant {
 	L7_REPLY_OPEN = 0,   /* HTTP/1, the connection stays */
 	L7_REPLY_CLOSES = 1, /* HTTP/1, with Connection: close */
-	L7_REPLY_HTTP2 =
-		2, /* text: a header block without dynamic entries, then a body for DATA; head is the block's length */
+	L7_REPLY_HTTP2 = 2,  /* text: a header block without dynamic entries; no body, see http2_tier/frames.h */
 	L7_REPLY_GRPC =
 		3, /* text: the header block of a trailers-only response (HTTP 200, grpc-status, grpc-message) */
 };
