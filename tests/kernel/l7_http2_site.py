@@ -26,6 +26,7 @@ from l7_site import ADDRESS, L7Site
 
 from ebpfmesh.policy.model import Backend, Service
 from ebpfmesh.testing import NetNs, PrivateCgroup
+from slower import SLOWER
 
 Headers = list[tuple[str, str]]
 
@@ -216,7 +217,7 @@ class Http2Client:
         for at in range(0, len(data), step):
             self.socket.sendall(data[at : at + step])
 
-    def pump(self, seconds: float = 5.0) -> bool:
+    def pump(self, seconds: float = 5.0 * SLOWER) -> bool:
         """Take what has come, and answer it; False if the other side has closed."""
         self.socket.settimeout(seconds)
         data = self.socket.recv(65536)
@@ -243,7 +244,7 @@ class Http2Client:
         elif isinstance(event, h2.events.RemoteSettingsChanged):
             self.settings.append({int(k): v.new_value for k, v in event.changed_settings.items()})
 
-    def wait(self, *streams: int, seconds: float = 5.0) -> list[Got]:
+    def wait(self, *streams: int, seconds: float = 5.0 * SLOWER) -> list[Got]:
         """How these streams ended."""
         until = time.monotonic() + seconds
         while any(stream not in self.got for stream in streams):
@@ -282,5 +283,5 @@ class Http2Site(L7Site):
         backend = Backend(f"127.0.0.1:{port or self.h2.port}")
         return Service(name, addresses=("10.96.0.10:80",), backends=(backend,), **{"l7": "http2", **fields})
 
-    def client(self, **settings: Any) -> Http2Client:
-        return Http2Client(self.connect(ADDRESS), **settings)
+    def client(self, address: tuple[str, int] = ADDRESS, **settings: Any) -> Http2Client:
+        return Http2Client(self.connect(address), **settings)

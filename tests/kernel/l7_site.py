@@ -26,6 +26,7 @@ import ebpfmesh.errors
 from ebpfmesh.mesh import Mesh
 from ebpfmesh.policy.model import Backend, Config, Service
 from ebpfmesh.testing import NetNs, PrivateCgroup
+from slower import SLOWER
 
 HERE = Path(__file__).parent
 SOURCES = Path(ebpfmesh.errors.__file__).parents[1]
@@ -116,7 +117,7 @@ class Agent:
             text=True,
         )
 
-    def line(self, timeout: float = 30) -> str:
+    def line(self, timeout: float = 30 * SLOWER) -> str:
         """The next line; AssertionError if it ends instead."""
         assert self.process.stdout is not None
         assert select.select([self.process.stdout], [], [], timeout)[0], "the agent says nothing"
@@ -210,7 +211,7 @@ class L7Site:
         options = ["--run-root", str(self.root), "--bpffs", str(self.bpffs)]
         return subprocess.run(
             [sys.executable, "-m", "ebpfmesh", *words, *options],
-            env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=60,
+            env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=60 * SLOWER,
         )  # fmt: skip
 
     def left(self) -> list[str]:
@@ -223,7 +224,7 @@ class L7Site:
     ) -> socket.socket:
         """A TCP connection of this process, as a client in the cgroup and in the namespace makes it; 5 s time-out."""
         with (cgroup or self.cgroup).enter():
-            made = self.netns.call(lambda: socket.create_connection(address, timeout=5))
+            made = self.netns.call(lambda: socket.create_connection(address, timeout=5 * SLOWER))
         self._sockets.append(made)
         return made
 

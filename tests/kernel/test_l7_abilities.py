@@ -40,7 +40,9 @@ def counters(site: Http2Site) -> Mapping[str, int]:
 
 
 def test_a_refused_stream_shuts_a_connection_of_http2(site, flags):
-    site.start(site.http2(rules=DENY))
+    found = site.start(site.http2(rules=DENY)).status().l7
+    wanted = {"local_reply": SettingFlag.NO_REPLIES, "swallow": SettingFlag.NO_SWALLOWING}
+    assert found.left_out == [ability for ability, flag in wanted.items() if flags & flag]
     client = site.client()
     assert client.get("/yes/1").status == 200
     before = client.request("/yes/2")

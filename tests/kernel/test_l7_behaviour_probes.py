@@ -18,6 +18,7 @@ from ebpfmesh.testing import NetNs, PrivateCgroup
 from ebpfmesh.tiers.l7 import behaviour
 from ebpfmesh.tiers.l7.behaviour import catalogue, measuring, site, trial
 from ebpfmesh.tiers.l7.behaviour.site import Site, Verdict
+from slower import SLOWER
 
 pytestmark = pytest.mark.kernel(feature="sockhash")
 
@@ -58,7 +59,7 @@ def test_all_probes_answer_in_time_and_leave_no_cgroup():
     found = behaviour.measure()
     assert found.conclusive, [(one.name, one.text) for one in found.outcomes if one.state == "unknown"]
     assert [one.name for one in found.outcomes] == [one.name for one in catalogue.every()]
-    assert found.seconds < 2
+    assert found.seconds < 2 * SLOWER
     assert not list(cgroup2_mount().glob(f"ebpfmesh-probe-{os.getpid()}-*"))
     assert all(one.remedy for one in found.failing)
 
@@ -172,11 +173,11 @@ def test_a_process_that_does_not_begin_says_nothing_of_the_kernel(monkeypatch):
 
 
 def _children() -> set[str]:
-    return {
-        child
-        for task in Path("/proc/self/task").iterdir()
-        for child in (task / "children").read_text().split()
-    }
+    found: set[str] = set()
+    for task in Path("/proc/self/task").iterdir():
+        with suppress(OSError):  # a thread that has just ended
+            found.update((task / "children").read_text().split())
+    return found
 
 
 def _stop_a_new_child(before: set[str], links: int) -> bool:

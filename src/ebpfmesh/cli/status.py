@@ -114,6 +114,8 @@ def _policies(status: L7Status) -> list[str]:
     lines += [
         f"on enrolled sockets this kernel fails {name}: {text}" for name, text in status.failing.items()
     ]
+    if status.left_out:
+        lines.append(f"left out here: {', '.join(status.left_out)}; refusals are EACCES at send()")
     return lines
 
 

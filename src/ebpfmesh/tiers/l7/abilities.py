@@ -43,3 +43,8 @@ def refused(found: Behaviour) -> int:
     for ability in found.disabled:
         flags |= _FLAGS.get(ability, SettingFlag(0))
     return int(flags)
+
+
+def left_out(flags: int) -> list[str]:
+    """The abilities that ``flags`` say are not used here."""
+    return [ability for ability, flag in _FLAGS.items() if flags & flag]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ebpfmesh.tiers.connect.status import Status
+from ebpfmesh.tiers.l7.abilities import left_out
 from ebpfmesh.tiers.l7.installed import Installed
 from ebpfmesh.tiers.l7.tables import Tables
 from ebpfmesh.tiers.l7.wire import STATS, Protocol
@@ -45,6 +46,8 @@ class L7Status(msgspec.Struct, frozen=True, kw_only=True):
     services: list[PolicyStatus]
     failing: dict[str, str]
     """Behaviour probes that fail here: programs that rely on it do not work on enrolled sockets."""
+    left_out: list[str]
+    """What is not used here, since its probe fails or could not be made: "local_reply", "swallow"; refusals are EACCES."""
 
 
 class MeshStatus(Status, frozen=True, kw_only=True):
@@ -105,5 +108,10 @@ def of(
         )
     failing = {one.name: one.text for one in behaviour.failing} if behaviour is not None else {}
     return L7Status(
-        generation=tables.generation, memory=memory, enrolled=enrolled, services=services, failing=failing
+        generation=tables.generation,
+        memory=memory,
+        enrolled=enrolled,
+        services=services,
+        failing=failing,
+        left_out=left_out(tables.flags),
     )

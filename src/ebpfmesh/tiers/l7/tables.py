@@ -126,6 +126,12 @@ class Tables:
         packed = SETTINGS.pack(*rest, interval, burst, sample, flags)
         self._views["l7_settings"][24 : SETTINGS.size] = packed[24:]
 
+    @property
+    def flags(self) -> int:
+        """What must not be used on this kernel: `wire.SettingFlag`."""
+        flags: int = SETTINGS.unpack(self._views["l7_settings"][: SETTINGS.size])[-1]
+        return flags
+
     def set_flags(self, flags: int) -> None:
         """What the whole tier does without; see `wire.SettingFlag`."""
         *rest, before = SETTINGS.unpack(self._views["l7_settings"][: SETTINGS.size])
