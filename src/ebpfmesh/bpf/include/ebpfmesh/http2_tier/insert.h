@@ -13,42 +13,58 @@
 
 _Static_assert(H2_HELD_AT + H2_BUILT + H2_SEGMENT <= H2_ROOM + 64, "a piece that is built exceeds its room");
 
-/* The message's bytes from where the copy is, up to an end. */
-L7_INLINE int h2_build_segment(struct sk_msg_md *msg, struct h2_connection *c, __u32 end)
-{
-	__u32 from = c->copy_place, out = c->copy_at, length = end - from;
-	void *data = msg->data;
-
-	if (end < from || (__u64)(msg->data_end - data) < end)
-		return -1;
-	barrier_var(from);
-	barrier_var(out);
-	barrier_var(length);
-	if (from > 0x7fff || out > H2_BUILT || length > H2_SEGMENT)
-		return -1;
-	if (bpf_probe_read_kernel(c->room + H2_HELD_AT + out, length, data + from))
-		return -1;
-	c->copy_place = end;
-	c->copy_at = out + length;
-	return 0;
-}
-
-/* A literal that is never indexed: 0x10, 11, "traceparent", 55, the value; the line has name and value where they belong. */
-L7_INLINE int h2_build_trace(struct h2_connection *c, const struct h2_head *head)
+/* Where the copy is. A pointer at once: 6.1 forgets the bound of a number that has to wait on the stack. */
+L7_INLINE __u8 *h2_built(struct h2_connection *c)
 {
 	__u32 out = c->copy_at;
 	__u8 *to;
 
 	barrier_var(out);
 	if (out > H2_BUILT)
-		return -1;
+		return 0;
 	to = c->room + H2_HELD_AT + out;
+	barrier_var(to);
+	return to;
+}
+
+/* The message's bytes from where the copy is, up to an end. */
+L7_INLINE int h2_build_segment(struct sk_msg_md *msg, struct h2_connection *c, __u32 end)
+{
+	__u8 *to = h2_built(c), *data = msg->data;
+	__u32 from = c->copy_place, length;
+
+	if (!to || end < from || (__u64)((__u8 *)msg->data_end - data) < end)
+		return -1;
+	barrier_var(from);
+	if (from > 0x7fff)
+		return -1;
+	data += from;
+	barrier_var(data);
+	L7_FORGET(); /* and the length last, as close to its use as that */
+	length = end - c->copy_place;
+	barrier_var(length);
+	if (length > H2_SEGMENT)
+		return -1;
+	if (bpf_probe_read_kernel(to, length, data))
+		return -1;
+	c->copy_place = end;
+	c->copy_at += length;
+	return 0;
+}
+
+/* A literal that is never indexed: 0x10, 11, "traceparent", 55, the value; the line has name and value where they belong. */
+L7_INLINE int h2_build_trace(struct h2_connection *c, const struct h2_head *head)
+{
+	__u8 *to = h2_built(c);
+
+	if (!to)
+		return -1;
 #pragma unroll
 	for (__u32 word = 8; word < 72; word += 8)
 		l7_store64(to + 1 + word, l7_load64(head->line + word));
 	l7_store64(to, 0x7065636172740b10ull);	   /* …, "tracep" */
 	l7_store64(to + 6, 0x37746e6572617065ull); /* "eparent", 55 */
-	c->copy_at = out + H2_TRACE_BLOCK;
+	c->copy_at += H2_TRACE_BLOCK;
 	return 0;
 }
 
@@ -56,9 +72,10 @@ L7_INLINE int h2_build_trace(struct h2_connection *c, const struct h2_head *head
 L7_INLINE int h2_build_own(struct h2_connection *c, __u32 number)
 {
 	struct l7_insert *insert = l7_element(&l7_inserts, number);
-	__u32 out = c->copy_at, length, at;
+	__u8 *to = h2_built(c);
+	__u32 length, at;
 
-	if (!insert)
+	if (!insert || !to)
 		return -1;
 	length = insert->block;
 	at = insert->length;
@@ -66,12 +83,11 @@ L7_INLINE int h2_build_own(struct h2_connection *c, __u32 number)
 	barrier_var(at);
 	if (at > L7_INSERT_TEXT || length > L7_INSERT_TEXT - at)
 		return -1;
-	barrier_var(out);
 	barrier_var(length);
-	if (out > H2_BUILT || length > L7_INSERT_TEXT)
+	if (length > L7_INSERT_TEXT)
 		return -1;
-	bpf_probe_read_kernel(c->room + H2_HELD_AT + out, length, insert->text + at);
-	c->copy_at = out + length;
+	bpf_probe_read_kernel(to, length, insert->text + at);
+	c->copy_at += length;
 	return 0;
 }
 
