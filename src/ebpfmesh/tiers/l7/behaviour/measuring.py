@@ -18,9 +18,9 @@ from ebpfmesh.features.throwaway import throwaway_cgroup
 from ebpfmesh.tiers.l7.behaviour import catalogue, trial
 from ebpfmesh.tiers.l7.behaviour.outcome import Behaviour, Outcome
 
-TIMEOUT = 40.0
+TIMEOUT = 60.0
 """Seconds that all probes may take together; half a second is what they take."""
-BEGINS = 20.0
+BEGINS = 45.0
 """Seconds until the process that makes them has to begin: a host that is busy or emulated is no reason to give up L7."""
 HUNG = 5.0
 """Seconds without an answer after which it counts as hung."""
