@@ -36,7 +36,7 @@ lint: $(STAMPS)/packages-lint $(STAMPS)/venv-lint objects ## check style, types,
 
 build: dist/.built ## make the wheel (objects built in: it installs without a compiler) and the sdist
 
-qemu: $(STAMPS)/packages-qemu $(STAMPS)/venv-qemu objects ## run the attach tests and the demo on Debian's 6.1 kernel, under QEMU
+qemu: $(STAMPS)/packages-qemu $(STAMPS)/venv-qemu objects ## run the attach tests, the L7 tier and the demo on Debian's 6.1 kernel, under QEMU
 	@tests/qemu/run $(ARGS)
 
 clean: ## remove everything that was built, .venv included
