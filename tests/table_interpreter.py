@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
-from ebpfmesh.policy.compile import Compiled, wire
+from ebpfmesh.policy import wire
+from ebpfmesh.policy.compile import Compiled
 from ebpfmesh.policy.path import BadPath, normalise
 from ebpfmesh.policy.reference import HOST, METHOD, PATH, Reason, Request
 from ebpfmesh.policy.siphash import Key, segment_digest, siphash

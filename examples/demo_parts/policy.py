@@ -39,6 +39,9 @@ class Policy:
             f"in force after {took * 1e3:.0f} ms; the kernel's programs for HTTP were loaded meanwhile"
         )
         self.found("policy", took, text, True)
+        for line in agent.lines[printed:]:  # what this kernel cannot bear is left out, and the agent says why
+            if line.startswith("notice"):
+                self.screen.say(line)
         self.log = self.stage.start_command("observe", "demo", "--earlier")
 
     def denied(self) -> None:

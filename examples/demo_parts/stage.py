@@ -21,6 +21,7 @@ from demo_parts.program import Program, end
 from ebpfmesh.testing import NetNs, PrivateCgroup, private_bpffs, private_cgroup, private_netns
 
 HERE = Path(__file__).parent
+PATIENCE = 60.0  # seconds that a command may take which ends by itself
 _PIPED: dict[str, Any] = {"stdout": subprocess.PIPE, "text": True, "start_new_session": True}
 
 
@@ -70,7 +71,9 @@ class Stage:
     def command(self, *words: str) -> str:
         """What one `ebpfmesh` command prints."""
         line = [sys.executable, "-m", "ebpfmesh", *words, *self._places]
-        return subprocess.run(line, capture_output=True, text=True, check=True, timeout=60).stdout.rstrip()
+        return subprocess.run(
+            line, capture_output=True, text=True, check=True, timeout=PATIENCE
+        ).stdout.rstrip()
 
     def start_load(self, *kept: str) -> Load:
         """A client in the mesh's cgroup; with a backend's name, one that keeps its connection to it."""
@@ -103,7 +106,7 @@ class Stage:
             "capture_output": True,
             "text": True,
             "stdin": subprocess.DEVNULL,
-            "timeout": 60,
+            "timeout": PATIENCE,
         }
         return cgroup.run(self._inside(command), **options) if cgroup else self.netns.run(command, **options)
 

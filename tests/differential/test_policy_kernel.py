@@ -19,8 +19,8 @@ from ebpfmesh.errors import CapacityError
 from ebpfmesh.harness import decision
 from ebpfmesh.harness.decision import Asked, Decided, DecisionEngine, Source
 from ebpfmesh.identity import cgroup_path
-from ebpfmesh.policy import Config, render
-from ebpfmesh.policy.compile import cgroups, compile_service, wire
+from ebpfmesh.policy import Config, render, wire
+from ebpfmesh.policy.compile import cgroups, compile_service
 from ebpfmesh.policy.reference import HOST, METHOD, PATH, Client, Reason, Request, Verdict, decide
 from policy_strategies import clients, configs, requests
 from table_interpreter import Interpreter, Shelf
@@ -54,7 +54,7 @@ class Installed:
             self.tables.setdefault(name, {}).update(rows)
         self.ids: dict[str, int] = {}
         self.tables["l7_workloads"] = {
-            struct.pack("=QI4x", self.id_of(path), IDENTITIES): wire.NUMBER.pack(number)
+            struct.pack("=QI4x", self.id_of(path), IDENTITIES): wire.INDEX.pack(number)
             for path, number in places.items()
         }
         known = Interpreter(compiled, self.shelf, KEY).registered
@@ -101,7 +101,7 @@ class Installed:
         return {
             name
             for (kind, name), number in self.shelf.names.items()
-            if kind == "limit" and any(table.lookup_raw(wire.NUMBER.pack(number)) or b"")
+            if kind == "limit" and any(table.lookup_raw(wire.INDEX.pack(number)) or b"")
         }
 
 

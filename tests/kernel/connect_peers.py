@@ -152,8 +152,8 @@ class Servers:
 class Site:
     """A cgroup whose processes are clients, a namespace that they are in, servers there, and meshes over them."""
 
-    def __init__(self, cgroup: PrivateCgroup, netns: NetNs, bpffs: Path, run_root: Path) -> None:
-        self.cgroup, self.netns, self.bpffs, self.run_root = cgroup, netns, bpffs, run_root
+    def __init__(self, cgroup: PrivateCgroup, netns: NetNs, bpffs: Path, directory: Path) -> None:
+        self.cgroup, self.netns, self.bpffs, self.run_root = cgroup, netns, bpffs, directory / "run"
         self._ends = ExitStack()
         self.servers = Servers(netns)
         self._ends.callback(self.servers.close)

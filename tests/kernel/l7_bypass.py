@@ -27,6 +27,8 @@ GOOD = b"GET /public/x HTTP/1.1\r\nHost: a\r\n\r\n"
 EVIL = b"GET /admin/xx HTTP/1.1\r\nHost: a\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 assert len(GOOD) == len(EVIL)
+SMALL = 4608
+"""Bytes of a buffer that a send soon waits for."""
 RULES = (Rule("no-admin", action="deny", paths=("/admin/**",)),)
 
 
@@ -196,3 +198,11 @@ class BypassSite:
         found = self._meshes[-1].status().l7
         assert found is not None
         return found.services[0].counters
+
+
+class CrampedSite(BypassSite):
+    """One whose witness has so little room that a client's send is taken in parts."""
+
+    def __init__(self, cgroup: PrivateCgroup, netns: NetNs, bpffs: Path, directory: Path) -> None:
+        super().__init__(cgroup, netns, bpffs, directory)
+        self.bring(receive_buffer=SMALL)

@@ -8,13 +8,12 @@ with Http2Site(cgroup, netns, bpffs, tmp_path) as site:
 
 from __future__ import annotations
 
-import select
 import socket
 import struct
-import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,13 +21,15 @@ import h2.config
 import h2.connection
 import h2.events
 import h2.exceptions
-from l7_site import ADDRESS, L7Site
+from l7_site import ADDRESS, L7Site, LoopbackServer
 
+from ebpfmesh.policy import Rule
 from ebpfmesh.policy.model import Backend, Service
 from ebpfmesh.testing import NetNs, PrivateCgroup
 from slower import SLOWER
 
 Headers = list[tuple[str, str]]
+DENY = (Rule("no", action="deny", paths=("/no/**",)),)
 
 
 class Asked(NamedTuple):
@@ -39,7 +40,7 @@ class Asked(NamedTuple):
     body: bytes
 
 
-class Http2Server:
+class Http2Server(LoopbackServer):
     """Answers 200 with the path as the body, or with as many bytes as ``/bytes/N`` says; an error of HPACK or of the
     protocol is kept in ``errors``, and ends the connection."""
 
@@ -51,38 +52,16 @@ class Http2Server:
         self.raw = bytearray()  # of all connections, one after the other as it came
         self.segment: int | None = None  # bytes of a write, None: as they come
         self._settings = settings
-        self._listener = netns.socket(socket.AF_INET, socket.SOCK_STREAM)
-        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._listener.bind(("127.0.0.1", 0))
-        self._listener.listen(64)
-        self.port: int = self._listener.getsockname()[1]
-        self._stop_read, self._stop_write = socket.socketpair()
-        self._threads = [threading.Thread(target=self._accept, daemon=True)]
-        self._threads[0].start()
-
-    def close(self) -> None:
-        self._stop_write.close()
-        for thread in self._threads:
-            thread.join(5)
-        self._listener.close()
-        self._stop_read.close()
+        super().__init__(netns)
 
     @property
     def paths(self) -> list[str]:
         return [one.headers[":path"] for one in self.asked]
 
-    def _stopped(self, waiting: socket.socket) -> bool:
-        ready, _, _ = select.select([waiting, self._stop_read], [], [])
-        return self._stop_read in ready
-
-    def _accept(self) -> None:
-        while not self._stopped(self._listener):
-            accepted, _ = self._listener.accept()
-            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self.connections += 1
-            thread = threading.Thread(target=self._serve, args=(accepted,), daemon=True)
-            self._threads.append(thread)
-            thread.start()
+    def _accepted(self, connection: socket.socket) -> Callable[[], None]:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.connections += 1
+        return partial(self._serve, connection)
 
     def _serve(self, accepted: socket.socket) -> None:
         connection = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False))
@@ -277,6 +256,9 @@ class Http2Site(L7Site):
     def __exit__(self, *exception: object) -> None:
         super().__exit__(*exception)
         self.h2.close()
+        print(
+            "the server's errors:", self.h2.errors, frames(bytes(self.h2.raw[:4096]))
+        )  # shown with a failure
 
     def http2(self, name: str = "web", *, port: int | None = None, **fields: Any) -> Service:
         """A service of HTTP/2 in front of the server, or of another one at a port."""

@@ -15,8 +15,10 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -24,6 +26,7 @@ import msgspec
 
 import ebpfmesh.errors
 from ebpfmesh.mesh import Mesh
+from ebpfmesh.policy import Rule
 from ebpfmesh.policy.model import Backend, Config, Service
 from ebpfmesh.testing import NetNs, PrivateCgroup
 from slower import SLOWER
@@ -32,6 +35,8 @@ HERE = Path(__file__).parent
 SOURCES = Path(ebpfmesh.errors.__file__).parents[1]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(SOURCES)}
 ADDRESS = ("10.96.0.10", 80)  # no route leads there: who connects to it reaches a backend or nothing
+NO_ADMIN = Rule("no-admin", action="deny", paths=("/admin/**",))
+NO_SHOP = Rule("no-shop", action="deny", paths=("/shop/**",))
 
 
 class Answer(NamedTuple):
@@ -42,14 +47,10 @@ class Answer(NamedTuple):
     body: bytes
 
 
-class Http1Server:
-    """Answers every request with 200 and its target; remembers what came, byte for byte, by connection.
-
-    A head ends at an empty line, and a body is as long as content-length says: enough for requests that are ours.
-    """
+class LoopbackServer(ABC):
+    """Listens on a port of a namespace's loopback, and serves each connection in a thread, until close()."""
 
     def __init__(self, netns: NetNs) -> None:
-        self.received: list[bytearray] = []
         self._listener = netns.socket(socket.AF_INET, socket.SOCK_STREAM)
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._listener.bind(("127.0.0.1", 0))
@@ -66,17 +67,35 @@ class Http1Server:
         self._listener.close()
         self._stop_read.close()
 
+    @abstractmethod
+    def _accepted(self, connection: socket.socket) -> Callable[[], None]:
+        """Note a connection, in the order in which they come; what its thread does with it."""
+
     def _accept(self) -> None:
         while not self._stopped(self._listener):
             connection, _ = self._listener.accept()
-            self.received.append(bytearray())
-            thread = threading.Thread(target=self._serve, args=(connection, self.received[-1]), daemon=True)
+            thread = threading.Thread(target=self._accepted(connection), daemon=True)
             self._threads.append(thread)
             thread.start()
 
     def _stopped(self, waiting: socket.socket) -> bool:
         ready, _, _ = select.select([waiting, self._stop_read], [], [])
         return self._stop_read in ready
+
+
+class Http1Server(LoopbackServer):
+    """Answers every request with 200 and its target; remembers what came, byte for byte, by connection.
+
+    A head ends at an empty line, and a body is as long as content-length says: enough for requests that are ours.
+    """
+
+    def __init__(self, netns: NetNs) -> None:
+        self.received: list[bytearray] = []
+        super().__init__(netns)
+
+    def _accepted(self, connection: socket.socket) -> Callable[[], None]:
+        self.received.append(bytearray())
+        return partial(self._serve, connection, self.received[-1])
 
     def _serve(self, connection: socket.socket, received: bytearray) -> None:
         rest = b""

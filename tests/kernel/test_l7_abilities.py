@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 
+import msgspec
 import pytest
-from l7_http2_site import Http2Site
+from l7_http2_site import DENY, Http2Site
 
 from ebpfmesh.observe import Observer
 from ebpfmesh.policy import Rule
-from ebpfmesh.testing import NetNs, PrivateCgroup
-from ebpfmesh.tiers.l7 import abilities
+from ebpfmesh.tiers.l7 import abilities, behaviour
+from ebpfmesh.tiers.l7.behaviour import catalogue, trial
 from ebpfmesh.tiers.l7.wire import SettingFlag
 
 pytestmark = pytest.mark.kernel(feature="loop")
-
-DENY = (Rule("no", action="deny", paths=("/no/**",)),)
-
-
-@pytest.fixture
-def site(cgroup: PrivateCgroup, netns: NetNs, bpffs: Path, tmp_path: Path) -> Iterator[Http2Site]:
-    with Http2Site(cgroup, netns, bpffs, tmp_path) as made:
-        yield made
-        print("the server's errors:", made.h2.errors)  # shown with a failure
+SITE = Http2Site
 
 
 @pytest.fixture(params=[SettingFlag.NO_REPLIES, SettingFlag.NO_SWALLOWING, SettingFlag(3)])
@@ -118,3 +110,32 @@ def test_a_refused_request_of_http1_is_eacces(site, flags):
             site.get(connection, "/no/1")
         assert counters(site)["reply_failed"] == 1
     assert b"/no/1" not in b"".join(site.server.received)
+
+
+def test_what_is_left_out_for_want_of_an_answer_comes_back_with_a_later_change(site, monkeypatch):
+    """The machine is too slow for the probes at the start, and not any more when the configuration changes."""
+    every = behaviour.measure()
+    lacking = tuple(
+        trial.not_made(one, "unknown", "the probes' process did not begin in time")
+        for one in catalogue.every()
+    )
+    slow = msgspec.structs.replace(every, outcomes=lacking)
+    answers = [every, slow, slow]  # a start asks twice before it goes on without
+    monkeypatch.setattr("ebpfmesh.tiers.l7.behaviour.measure", answers.pop)
+    why = "probe local_reply has no answer: the probes' process did not begin in time"
+
+    mesh = site.start(site.http(rules=DENY))
+    connection = site.connect()
+    with pytest.raises(PermissionError):
+        site.get(connection, "/no/1")
+    assert mesh.status().l7.reasons["local_reply"] == why
+    assert f"local_reply is left out here, refusals are EACCES at send(): {why}" in mesh.notices
+    shown = site.run("status", "l7").stdout
+    assert "left out here: local_reply, swallow; refusals are EACCES at send()\n" in shown
+    assert f"local_reply is left out: {why}\n" in shown
+
+    mesh.apply(site.config(site.http(rules=(*DENY, Rule("nor", action="deny", paths=("/nor",))))))
+    assert site.get(site.connect(), "/no/1").status == 403
+    assert (mesh.status().l7.left_out, mesh.status().l7.reasons) == ([], {})
+    assert "local_reply is used from now on" in mesh.notices
+    assert "left out" not in site.run("status", "l7").stdout

@@ -20,32 +20,21 @@ import struct
 import termios
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
-from l7_bypass import BypassSite
-
-from ebpfmesh.testing import NetNs, PrivateCgroup
+from l7_bypass import SMALL, CrampedSite
 
 pytestmark = pytest.mark.kernel(feature="sockhash")
+SITE = CrampedSite
 
 SECONDS = 5.0
-SMALL = 4608
 BODIES = range(
     9600, 11700, 300
 )  # a little more than the socket takes: the rest finds room at once, what is behind it does not
 EVIL = b"GET /admin HTTP/1.1\r\n\r\n"  # as short as can be: where it stands in a piece is a matter of chance
 LONG = b"POST /public/p HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n"
 BYTES_ACKED = 120  # its place in struct tcp_info
-
-
-@pytest.fixture
-def site(cgroup: PrivateCgroup, netns: NetNs, bpffs: Path, tmp_path: Path) -> Iterator[BypassSite]:
-    with BypassSite(cgroup, netns, bpffs, tmp_path) as made:
-        made.bring(receive_buffer=SMALL)
-        yield made
 
 
 def queued(one: socket.socket) -> int:

@@ -184,11 +184,7 @@ def test_a_socket_that_another_owner_has(site, unjudged):
         one.close()
 
 
-def ulps() -> list[str]:
-    return Path("/proc/sys/net/ipv4/tcp_available_ulp").read_text().split()
-
-
-@pytest.mark.skipif("tls" not in ulps(), reason=f"this kernel has no ULP for us, only {ulps()}")
+@pytest.mark.kernel(feature="ktls")
 @pytest.mark.parametrize("unjudged", POLICIES)
 def test_a_socket_with_an_upper_layer(site, unjudged):
     """TLS in the kernel is set on established sockets only: between ESTABLISHED and our enrolment there is no time."""

@@ -6,7 +6,6 @@ import errno
 import shutil
 import socket
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from l7_bypass import ADDRESS, EVIL, GOOD, OK, RULES, BypassSite
 
 from ebpfmesh.mesh import Mesh
 from ebpfmesh.policy.model import Backend, Config, Service
-from ebpfmesh.testing import NetNs, PrivateCgroup, eventually, veth_pair
+from ebpfmesh.testing import eventually, veth_pair
 
 MPTCP = 262  # IPPROTO_MPTCP
 
@@ -23,12 +22,7 @@ pytestmark = [
     pytest.mark.kernel(feature="sockhash"),
     pytest.mark.skipif(not Path("/proc/sys/net/mptcp").exists(), reason="this kernel has no MPTCP"),
 ]
-
-
-@pytest.fixture
-def site(cgroup: PrivateCgroup, netns: NetNs, bpffs: Path, tmp_path: Path) -> Iterator[BypassSite]:
-    with BypassSite(cgroup, netns, bpffs, tmp_path) as made:
-        yield made
+SITE = BypassSite
 
 
 def multipath(site: BypassSite) -> socket.socket:

@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from l7_bypass import BypassSite
 
-from ebpfmesh.testing import NetNs, PrivateCgroup
-
 pytestmark = pytest.mark.kernel(feature="sockhash")
-
-
-@pytest.fixture
-def site(cgroup: PrivateCgroup, netns: NetNs, bpffs: Path, tmp_path: Path) -> Iterator[BypassSite]:
-    with BypassSite(cgroup, netns, bpffs, tmp_path) as made:
-        yield made
+SITE = BypassSite
 
 
 @pytest.mark.parametrize(

@@ -6,26 +6,15 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
-from l7_bypass import EVIL, BypassSite
-
-from ebpfmesh.testing import NetNs, PrivateCgroup
+from l7_bypass import EVIL, SMALL, CrampedSite
 
 pytestmark = pytest.mark.kernel(feature="sockhash")
+SITE = CrampedSite
 
 SECONDS = 3.0
-SMALL = 4608
-
-
-@pytest.fixture
-def site(cgroup: PrivateCgroup, netns: NetNs, bpffs: Path, tmp_path: Path) -> Iterator[BypassSite]:
-    with BypassSite(cgroup, netns, bpffs, tmp_path) as made:
-        made.bring(receive_buffer=SMALL)
-        yield made
 
 
 def post(length: int, body: bytes) -> bytes:

@@ -10,9 +10,8 @@ import socket
 import struct
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 from connect_peers import disconnect
@@ -20,9 +19,8 @@ from l7_bypass import ADDRESS, EVIL, GOOD, OK, BypassSite
 from l7_ways import WAYS, ZeroCopy
 from test_connect_clients import Ring
 
-from ebpfmesh.testing import NetNs, PrivateCgroup
-
 pytestmark = pytest.mark.kernel(feature="sockhash")
+SITE = BypassSite
 
 # include/uapi/linux/io_uring.h
 _OP_WRITEV, _OP_SENDMSG, _OP_WRITE, _OP_SEND, _OP_SEND_ZC = 2, 9, 23, 26, 47
@@ -30,12 +28,6 @@ _OP_WRITEV, _OP_SENDMSG, _OP_WRITE, _OP_SEND, _OP_SEND_ZC = 2, 9, 23, 26, 47
 TCP_REPAIR, TCP_REPAIR_QUEUE, TCP_QUEUE_SEQ = 19, 20, 21
 RECEIVE_QUEUE, SEND_QUEUE = 1, 2
 DENIED = b"HTTP/1.1 403 "
-
-
-@pytest.fixture
-def site(cgroup: PrivateCgroup, netns: NetNs, bpffs: Path, tmp_path: Path) -> Iterator[BypassSite]:
-    with BypassSite(cgroup, netns, bpffs, tmp_path) as made:
-        yield made
 
 
 def refused(site: BypassSite, one: socket.socket) -> None:

@@ -6,26 +6,16 @@ import re
 import select
 import threading
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from l7_http2_site import Http2Site, frames
+from l7_http2_site import DENY, Http2Site, frames
 
-from ebpfmesh.policy import Http, Rule
-from ebpfmesh.testing import NetNs, PrivateCgroup
+from ebpfmesh.policy import Http
 
 pytestmark = pytest.mark.kernel(feature="loop")
+SITE = Http2Site
 
-DENY = (Rule("no", action="deny", paths=("/no/**",)),)
 TRACE = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-0[01]")
-
-
-@pytest.fixture
-def site(cgroup: PrivateCgroup, netns: NetNs, bpffs: Path, tmp_path: Path) -> Iterator[Http2Site]:
-    with Http2Site(cgroup, netns, bpffs, tmp_path) as made:
-        yield made
-        print("the server's errors:", made.h2.errors)  # shown with a failure
 
 
 def test_a_request_without_a_trace_is_given_one_and_the_service_s_headers(site):

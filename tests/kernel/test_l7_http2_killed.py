@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,18 +16,12 @@ from test_l7_http2_peers import grpc_server
 from ebpfmesh.observe import Observer
 from ebpfmesh.policy import Http, Rule, Service
 from ebpfmesh.policy.request_match import GrpcMatch
-from ebpfmesh.testing import NetNs, PrivateCgroup
 
 pytestmark = pytest.mark.kernel(feature="loop")
+SITE = Http2Site
 
 HERE = Path(__file__).parent
 THREADS, CALLS = 3, 8000
-
-
-@pytest.fixture
-def site(cgroup: PrivateCgroup, netns: NetNs, bpffs: Path, tmp_path: Path) -> Iterator[Http2Site]:
-    with Http2Site(cgroup, netns, bpffs, tmp_path) as made:
-        yield made
 
 
 class Asking(threading.Thread):

@@ -18,19 +18,14 @@ from l7_http2_site import Http2Site
 
 from ebpfmesh.policy import Limit, Rule
 from ebpfmesh.policy.request_match import GrpcMatch
-from ebpfmesh.testing import NetNs, PrivateCgroup, eventually
+from ebpfmesh.testing import NetNs, eventually
 from peers.servers import program
 
 pytestmark = pytest.mark.kernel(feature="loop")
+SITE = Http2Site
 
 HERE = Path(__file__).parent
 DENY = (Rule("no", action="deny", grpc=(GrpcMatch("test.Echo", "No"),)),)
-
-
-@pytest.fixture
-def site(cgroup: PrivateCgroup, netns: NetNs, bpffs: Path, tmp_path: Path) -> Iterator[Http2Site]:
-    with Http2Site(cgroup, netns, bpffs, tmp_path) as made:
-        yield made
 
 
 def run(site: Http2Site, *words: str, timeout: float = 100) -> subprocess.CompletedProcess[str]:

@@ -17,19 +17,14 @@ from l7_http2_site import Http2Site
 from ebpfmesh.observe import Observer
 from ebpfmesh.policy import Limit, Rule
 from ebpfmesh.policy.request_match import GrpcMatch
-from ebpfmesh.testing import NetNs, PrivateCgroup
+from ebpfmesh.testing import NetNs
 
 pytestmark = pytest.mark.kernel(feature="loop")
+SITE = Http2Site
 
 HERE = Path(__file__).parent
 DENY = (Rule("no", action="deny", grpc=(GrpcMatch("test.Echo", "No"),)),)
 FEW = (Limit("few", rate="1/m", burst=1, grpc=(GrpcMatch("test.Echo", "Few"),)),)
-
-
-@pytest.fixture
-def site(cgroup: PrivateCgroup, netns: NetNs, bpffs: Path, tmp_path: Path) -> Iterator[Http2Site]:
-    with Http2Site(cgroup, netns, bpffs, tmp_path) as made:
-        yield made
 
 
 @contextmanager

@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
-from l7_http2_site import Http2Site, frames
+from l7_http2_site import DENY, Http2Site
 
-from ebpfmesh.policy import Http, Limit, Rule
-from ebpfmesh.testing import NetNs, PrivateCgroup, eventually
+from ebpfmesh.policy import Http, Limit
+from ebpfmesh.testing import eventually
 
 pytestmark = pytest.mark.kernel(feature="loop")
-
-DENY = (Rule("no", action="deny", paths=("/no/**",)),)
-
-
-@pytest.fixture
-def site(cgroup: PrivateCgroup, netns: NetNs, bpffs: Path, tmp_path: Path) -> Iterator[Http2Site]:
-    with Http2Site(cgroup, netns, bpffs, tmp_path) as made:
-        yield made
-        print("the server's errors:", made.h2.errors, frames(bytes(made.h2.raw)))  # shown with a failure
+SITE = Http2Site
 
 
 def test_an_allowed_request_is_answered_by_the_server(site):

@@ -3,30 +3,20 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from hpack.huffman import HuffmanEncoder
 from hpack.huffman_constants import REQUEST_CODES, REQUEST_CODES_LENGTH
-from l7_http2_site import Http2Client, Http2Site
+from l7_http2_site import DENY, Http2Client, Http2Site
 
 from ebpfmesh.observe import Observer
-from ebpfmesh.policy import Http, Log, Rule
-from ebpfmesh.testing import NetNs, PrivateCgroup
+from ebpfmesh.policy import Http, Log
 
 pytestmark = pytest.mark.kernel(feature="loop")
+SITE = Http2Site
 
-DENY = (Rule("no", action="deny", paths=("/no/**",)),)
 NAME, TRACE_ID, SPAN = b"traceparent", "ab" * 8 + "01" * 8, "cd" * 8
 FORMS = {"indexed": 0x40, "not indexed": 0x00, "never indexed": 0x10}
-
-
-@pytest.fixture
-def site(cgroup: PrivateCgroup, netns: NetNs, bpffs: Path, tmp_path: Path) -> Iterator[Http2Site]:
-    with Http2Site(cgroup, netns, bpffs, tmp_path) as made:
-        yield made
-        print("the server's errors:", made.h2.errors)  # shown with a failure
 
 
 def string(text: bytes, *, huffman: bool) -> bytes:

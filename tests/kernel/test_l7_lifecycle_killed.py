@@ -5,31 +5,22 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from l7_site import L7Site
+from l7_site import NO_ADMIN, NO_SHOP, L7Site
 
 from ebpfmesh.identity.workload import Workload
 from ebpfmesh.policy.limit import Limit
 from ebpfmesh.policy.model import Config, Service
 from ebpfmesh.policy.rule import Rule
 from ebpfmesh.policy.source import Source
-from ebpfmesh.testing import NetNs, PrivateCgroup, compile_bpf
+from ebpfmesh.testing import PrivateCgroup, compile_bpf
 from ebpfmesh.tiers.l7 import loading
 
 pytestmark = pytest.mark.kernel("sockhash")
-
-NO_ADMIN = Rule("no-admin", action="deny", paths=("/admin/**",))
-NO_SHOP = Rule("no-shop", action="deny", paths=("/shop/**",))
-
-
-@pytest.fixture
-def site(cgroup: PrivateCgroup, netns: NetNs, bpffs: Path, tmp_path: Path) -> Iterator[L7Site]:
-    with L7Site(cgroup, netns, bpffs, tmp_path) as made:
-        yield made
+SITE = L7Site
 
 
 def statuses(site: L7Site, connection: socket.socket) -> tuple[int, int]:

@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from l7_site import L7Site
+from l7_site import NO_ADMIN, L7Site
 
 from ebpfmesh.errors import NotSupportedError
 from ebpfmesh.policy.model import Capacity
 from ebpfmesh.policy.rule import Rule
-from ebpfmesh.testing import NetNs, PrivateCgroup, eventually, private_cgroup
+from ebpfmesh.testing import eventually, private_cgroup
 from ebpfmesh.tiers.l7 import abilities
 from ebpfmesh.tiers.l7.behaviour import Behaviour, Outcome
 
 pytestmark = pytest.mark.kernel("sockhash")
-
-NO_ADMIN = Rule("no-admin", action="deny", paths=("/admin/**",))
-
-
-@pytest.fixture
-def site(cgroup: PrivateCgroup, netns: NetNs, bpffs: Path, tmp_path: Path) -> Iterator[L7Site]:
-    with L7Site(cgroup, netns, bpffs, tmp_path) as made:
-        yield made
+SITE = L7Site
 
 
 def test_a_socket_that_finds_no_room_is_counted_and_destroyed(site: L7Site) -> None:

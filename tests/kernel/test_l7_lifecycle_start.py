@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
-from l7_site import L7Site
+from l7_site import NO_ADMIN, NO_SHOP, L7Site
 
 from ebpfmesh.errors import CapacityError, KernelError
 from ebpfmesh.identity.workload import Workload
 from ebpfmesh.policy.request_match import HeaderMatch
 from ebpfmesh.policy.rule import Rule
 from ebpfmesh.policy.source import Source
-from ebpfmesh.testing import NetNs, PrivateCgroup, eventually
+from ebpfmesh.testing import PrivateCgroup, eventually
 
 pytestmark = pytest.mark.kernel("sockhash")
-
-NO_ADMIN = Rule("no-admin", action="deny", paths=("/admin/**",))
-NO_SHOP = Rule("no-shop", action="deny", paths=("/shop/**",))
-
-
-@pytest.fixture
-def site(cgroup: PrivateCgroup, netns: NetNs, bpffs: Path, tmp_path: Path) -> Iterator[L7Site]:
-    with L7Site(cgroup, netns, bpffs, tmp_path) as made:
-        yield made
+SITE = L7Site
 
 
 def test_requests_are_judged_one_by_one_and_nothing_is_left(site: L7Site) -> None:

@@ -5,25 +5,15 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from l7_site import L7Site
+from l7_site import NO_ADMIN, L7Site
 
 from ebpfmesh.ownership import cleanup
-from ebpfmesh.policy.rule import Rule
-from ebpfmesh.testing import NetNs, PrivateCgroup, eventually
+from ebpfmesh.testing import eventually
 
 pytestmark = pytest.mark.kernel("sockhash")
-
-NO_ADMIN = Rule("no-admin", action="deny", paths=("/admin/**",))
-
-
-@pytest.fixture
-def site(cgroup: PrivateCgroup, netns: NetNs, bpffs: Path, tmp_path: Path) -> Iterator[L7Site]:
-    with L7Site(cgroup, netns, bpffs, tmp_path) as made:
-        yield made
+SITE = L7Site
 
 
 def pins(site: L7Site) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -14,22 +14,17 @@ from l7_http2_site import Http2Site
 from ebpfmesh.mesh import Mesh
 from ebpfmesh.policy.model import Service
 from ebpfmesh.policy.rule import Rule
-from ebpfmesh.testing import NetNs, PrivateCgroup, compile_bpf, eventually
+from ebpfmesh.testing import compile_bpf, eventually
 from ebpfmesh.tiers.l7 import loading
 
 pytestmark = [pytest.mark.kernel("sockhash"), pytest.mark.timeout(240)]
+SITE = Http2Site
 
 NO_ADMIN = (Rule("no-admin", action="deny", paths=("/admin/**",)),)
 OLD = ("10.96.0.11", 80)
 MARKER = "mark = bpf_sk_storage_get(&l7_marks, socket, 0, 0);\n\tif (!mark)\n\t\treturn SK_DROP;\n"
 COUNTER = "undecodable_escalated"  # which nothing counts: so it can tell the other version's runs
 SWAPS = 3
-
-
-@pytest.fixture
-def site(cgroup: PrivateCgroup, netns: NetNs, bpffs: Path, tmp_path: Path) -> Iterator[Http2Site]:
-    with Http2Site(cgroup, netns, bpffs, tmp_path) as made:
-        yield made
 
 
 def another(name: str, directory: Path) -> Path:

@@ -6,28 +6,19 @@ import errno
 import socket
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
-from l7_bypass import GOOD, OK, BypassSite
+from l7_bypass import GOOD, OK, SMALL, BypassSite, CrampedSite
 
-from ebpfmesh.testing import NetNs, PrivateCgroup, eventually
+from ebpfmesh.testing import eventually
 
 pytestmark = pytest.mark.kernel(feature="sockhash")
+SITE = CrampedSite
 
-SMALL = 4608
 ESTABLISHED, CLOSE = 1, 7  # of TCP
 BODY = 40000
 POST = b"POST /public/p HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % BODY + b"a" * BODY
-
-
-@pytest.fixture
-def site(cgroup: PrivateCgroup, netns: NetNs, bpffs: Path, tmp_path: Path) -> Iterator[BypassSite]:
-    with BypassSite(cgroup, netns, bpffs, tmp_path) as made:
-        made.bring(receive_buffer=SMALL)
-        yield made
 
 
 def test_it_is_counted_and_destroyed_and_its_neighbours_live(site: BypassSite) -> None:

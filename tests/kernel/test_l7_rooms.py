@@ -8,23 +8,16 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 from l7_bypass import EVIL, GOOD, OK, BypassSite
 
 from ebpfmesh.mesh import Mesh
-from ebpfmesh.testing import NetNs, PrivateCgroup
 
 pytestmark = pytest.mark.kernel(feature="sockhash")
+SITE = BypassSite
 
 DEPTH = 4  # L7_ROOM_DEPTH
-
-
-@pytest.fixture
-def site(cgroup: PrivateCgroup, netns: NetNs, bpffs: Path, tmp_path: Path) -> Iterator[BypassSite]:
-    with BypassSite(cgroup, netns, bpffs, tmp_path) as made:
-        yield made
 
 
 @contextmanager

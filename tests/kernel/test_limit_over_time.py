@@ -8,7 +8,6 @@ from __future__ import annotations
 import struct
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from decisions import LIMIT, PER_IDENTITY, Tables
@@ -21,10 +20,10 @@ from ebpfmesh.engine.limit.gcra import expired
 from ebpfmesh.harness import decision
 from ebpfmesh.harness.decision import Asked, DecisionEngine
 from ebpfmesh.policy import Capacity, Limit
-from ebpfmesh.testing import NetNs, PrivateCgroup
 from ebpfmesh.tiers.l7 import tier
 
 pytestmark = pytest.mark.kernel(feature="loop")
+SITE = L7Site
 
 ROOM = 4
 _WORD = struct.Struct("=Q")
@@ -88,12 +87,6 @@ def test_keys_come_go_and_come_again_as_the_reference_says(
         assert (found.allowed, found.retry_after) == (taken.admitted, taken.wait)
     counted = struct.unpack("=4Q", small.maps["l7_limit_stats"].lookup_raw(struct.pack("=I", 7)) or b"")
     assert counted[2:] == (reference.overflowed, 0)
-
-
-@pytest.fixture
-def site(cgroup: PrivateCgroup, netns: NetNs, bpffs: Path, tmp_path: Path) -> Iterator[L7Site]:
-    with L7Site(cgroup, netns, bpffs, tmp_path) as made:
-        yield made
 
 
 def test_a_mesh_forgets_keys_that_are_idle_and_gives_their_room_to_others(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,9 +15,9 @@ from ebpfmesh.identity import Workload
 from ebpfmesh.observe import Observer
 from ebpfmesh.observe.explain import explain
 from ebpfmesh.policy import Limit, Route, Rule
-from ebpfmesh.testing import NetNs, PrivateCgroup
 
 pytestmark = pytest.mark.kernel("sockhash")
+SITE = L7Site
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -28,12 +27,6 @@ RULES = (
 )
 LIMITS = (Limit("writes", rate="1/m", burst=2, methods=("POST",)),)
 ROUTES = (Route("order", paths=("/orders/*",)),)
-
-
-@pytest.fixture
-def site(cgroup: PrivateCgroup, netns: NetNs, bpffs: Path, tmp_path: Path) -> Iterator[L7Site]:
-    with L7Site(cgroup, netns, bpffs, tmp_path) as made:
-        yield made
 
 
 def start(site: L7Site) -> Observer:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from l7_http2_site import Http2Site
 
 from ebpfmesh.policy import Limit, Reply, Rule, render
 from ebpfmesh.policy.reply import standard
-from ebpfmesh.testing import NetNs, PrivateCgroup
 
 pytestmark = pytest.mark.kernel(feature="loop")
+SITE = Http2Site
 
 LENGTHS = (0, 1, 7, 8, 9, 15, 16, 17, 63, 64, 65, 127, 128, 255, 256, 257, 511, 512, 513, 700, 850)
 REPLIES = (
@@ -29,12 +27,6 @@ REPLIES = (
 RULES = tuple(
     Rule(f"rule-{one.name}", action="deny", paths=(f"/{one.name}/**",), reply=one.name) for one in REPLIES
 )
-
-
-@pytest.fixture
-def site(cgroup: PrivateCgroup, netns: NetNs, bpffs: Path, tmp_path: Path) -> Iterator[Http2Site]:
-    with Http2Site(cgroup, netns, bpffs, tmp_path) as made:
-        yield made
 
 
 def answer(connection: socket.socket, request: str, length: int) -> bytes:

@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from l7_http2_site import Http2Site
+from l7_http2_site import DENY, Http2Site
 from l7_site import L7Site
 from msgspec.structs import replace
 
 from ebpfmesh.observe import Observer
-from ebpfmesh.policy import Backend, Config, Limit, Log, Route, Rule
-from ebpfmesh.testing import NetNs, PrivateCgroup
+from ebpfmesh.policy import Backend, Config, Limit, Log, Route
+from ebpfmesh.testing import NetNs
 from ebpfmesh.testing.wait import eventually
 
 pytestmark = pytest.mark.kernel(feature="loop")
-
-DENY = (Rule("no", action="deny", paths=("/no/**",)),)
-
-
-@pytest.fixture
-def site(cgroup: PrivateCgroup, netns: NetNs, bpffs: Path, tmp_path: Path) -> Iterator[Http2Site]:
-    with Http2Site(cgroup, netns, bpffs, tmp_path) as made:
-        yield made
+SITE = Http2Site
 
 
 def observer(site: L7Site) -> Observer:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -24,28 +22,11 @@ from pinning import (
 )
 
 from ebpfmesh.errors import ConfigError, EbpfMeshError, HostError, LayoutError
-from ebpfmesh.lowlevel.mount import mounts, unmount
+from ebpfmesh.lowlevel.mount import mounts
 from ebpfmesh.ownership import Ownership, PinDirectory, cleanup
 from ebpfmesh.testing import PrivateCgroup, private_cgroup
 
 pytestmark = pytest.mark.kernel
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Iterator[Path]:
-    yield tmp_path / "run"
-    for mount in mounts("bpf"):  # a test that failed must not leave our own bpffs
-        if mount.point.is_relative_to(tmp_path):
-            unmount(mount.point)
-
-
-@pytest.fixture
-def made(_leaks_fail: None) -> Iterator[list[int]]:
-    """Descriptors to close at the end."""
-    descriptors: list[int] = []
-    yield descriptors
-    for descriptor in descriptors:
-        os.close(descriptor)
 
 
 # --- layouts ------------------------------------------------------------------------------------------------

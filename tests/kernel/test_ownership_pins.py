@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,29 +22,11 @@ from pinning import (
 )
 
 from ebpfmesh.errors import HeldError, OwnershipError
-from ebpfmesh.lowlevel.mount import mounts, unmount
 from ebpfmesh.ownership import Ownership, cleanup, names
 from ebpfmesh.ownership.pinned import identify, pin
 from ebpfmesh.testing import PrivateCgroup
 
 pytestmark = pytest.mark.kernel
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Iterator[Path]:
-    yield tmp_path / "run"
-    for mount in mounts("bpf"):  # a test that failed must not leave our own bpffs
-        if mount.point.is_relative_to(tmp_path):
-            unmount(mount.point)
-
-
-@pytest.fixture
-def made(_leaks_fail: None) -> Iterator[list[int]]:
-    """Descriptors to close at the end."""
-    descriptors: list[int] = []
-    yield descriptors
-    for descriptor in descriptors:
-        os.close(descriptor)
 
 
 # --- life ---------------------------------------------------------------------------------------------------

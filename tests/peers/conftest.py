@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -12,6 +12,9 @@ from differential.ours import Reader
 from ebpfmesh import l7
 from peers.relay import Recording
 from peers.servers import Nginx, nginx
+
+if TYPE_CHECKING:
+    from peers.l7_stage import Stage
 
 Decode = Callable[[str, Recording], Reader]
 
@@ -42,3 +45,12 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
     """An nginx of HTTP/1."""
     with nginx(tmp_path_factory.mktemp("nginx") / "here") as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """Where servers are behind a mesh; the module's tests start it."""
+    from peers.l7_stage import Stage
+
+    with Stage(tmp_path_factory.mktemp("stage")) as made:
+        yield made

@@ -35,7 +35,8 @@ class Accepted:
         self.socket = connection
         self.received = bytearray()
         self.requests: list[Request] = []
-        self.ended: str | None = None  # "end" by the client's FIN, "reset", or "closed" by this side
+        # "end" by the client's FIN, "reset", "broken" by a reset behind that FIN, or "closed" by this side
+        self.ended: str | None = None
         self._read = 0
 
     def send(self, data: bytes) -> None:
@@ -182,7 +183,8 @@ class Server:
                     ended = "closed"
                     break
         except OSError as error:
-            ended = "reset" if isinstance(error, ConnectionResetError) else f"{error}"
+            ends: dict[type[OSError], str] = {ConnectionResetError: "reset", BrokenPipeError: "broken"}
+            ended = ends.get(type(error), f"{error}")
         except ValueError as error:  # no length, no chunk: what the test sent on purpose
             ended = f"{error}"
         one.socket.close()

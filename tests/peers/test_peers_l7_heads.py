@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from ebpfmesh.policy import Http, Rule
@@ -17,12 +15,6 @@ RULES = (Rule("no-admin", action="deny", paths=("/admin/**",)),)
 DENIED = request("/admin/x", "X-A: b")
 ALLOWED = request("/shop/xy", "X-A: b")
 SPLITS = range(1, len(DENIED))
-
-
-@pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    with Stage(tmp_path_factory.mktemp("stage")) as made:
-        yield made
 
 
 @pytest.fixture(scope="module")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
 
 import pytest
 
 from ebpfmesh.policy import Fault, Http, Limit, Reply, Rule
+from peers.curl import curl
 from peers.l7_client import Client, request
 from peers.l7_server import Server, server
 from peers.l7_stage import Stage
@@ -30,12 +30,6 @@ RULES = (
 SIZE = 1_000_000
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 _TRACE = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-0[01]")
-
-
-@pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    with Stage(tmp_path_factory.mktemp("stage")) as made:
-        yield made
 
 
 @pytest.fixture(scope="module")
@@ -67,20 +61,6 @@ def web(behind: Server) -> Server:
     """The server behind them all, which has forgotten the tests before."""
     behind.accepted.clear()
     return behind
-
-
-def curl(*arguments: str) -> list[str]:
-    """The command."""
-    return [
-        program("curl", "curl"),
-        "--silent",
-        "--show-error",
-        "--noproxy",
-        "*",
-        "--max-time",
-        "20",
-        *arguments,
-    ]
 
 
 @pytest.mark.parametrize("service", ["rules", "six"])

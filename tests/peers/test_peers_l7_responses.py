@@ -5,7 +5,7 @@ from __future__ import annotations
 import select
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -126,12 +126,6 @@ def answer(connection: Accepted, head: Request) -> bool:
     """As the path says; other paths are echoed."""
     path = head.target.partition("?")[0]
     return ANSWERS.get(path, echo)(connection, head)
-
-
-@pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    with Stage(tmp_path_factory.mktemp("stage")) as made:
-        yield made
 
 
 @pytest.fixture(scope="module")
@@ -268,8 +262,9 @@ def test_a_client_that_goes_away_in_a_response(stage: Stage, web: Server, mesh: 
         connection.sendall(request("/watched"))
         assert connection.recv(1000)
     [one] = web.taken()
-    # the kernel resets a connection for what lies unread in TCP's queue, not for what lies in that of a sockmap
-    assert one.ended == ("closed" if mesh else "reset")
+    # the kernel resets a connection for what lies unread in TCP's queue, not for what lies in that of a sockmap: there
+    # a FIN comes first, and where the server wrote behind it, the reset that answers this is read as EPIPE
+    assert one.ended in (("closed", "broken") if mesh else ("reset",))
 
 
 def test_a_reader_that_is_slow_receives_everything(stage: Stage, web: Server) -> None:

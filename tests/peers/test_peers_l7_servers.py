@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from ebpfmesh.policy import Http, Rule
+from peers.curl import curl as curl_command
 from peers.envoy import Envoy, envoy
 from peers.l7_client import Client, request
 from peers.l7_stage import Finished, Stage
@@ -115,15 +116,15 @@ def python_server(here: Path, name: str) -> Iterator[int]:
 
 
 @pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    with Stage(tmp_path_factory.mktemp("stage")) as made:
-        port = made.enter(nginx(made.directory / "nginx"))
-        made.start(
-            made.service("nginx", port, rules=RULES),
-            made.service("six", port, rules=RULES, family=6),
-            made.service("traced", port, rules=RULES, http=Http(trace=True, set_headers={"x-mesh": "1"})),
-        )
-        yield made
+def stage(stage: Stage) -> Stage:
+    """The stage, with nginx behind services."""
+    port = stage.enter(nginx(stage.directory / "nginx"))
+    stage.start(
+        stage.service("nginx", port, rules=RULES),
+        stage.service("six", port, rules=RULES, family=6),
+        stage.service("traced", port, rules=RULES, http=Http(trace=True, set_headers={"x-mesh": "1"})),
+    )
+    return stage
 
 
 @pytest.fixture(scope="module", params=["gunicorn", "waitress", "uvicorn"])
@@ -161,17 +162,7 @@ def curl(stage: Stage, service: str, *arguments: str, mesh: bool, stdin: bytes =
     """curl with the base URL for "@"; what differs by time is left out of what it prints."""
     base = f"http://{stage.address(service)}"
     words = [base + word[1:] if word.startswith("@/") else word for word in arguments]
-    command = [
-        program("curl", "curl"),
-        "--silent",
-        "--show-error",
-        "--noproxy",
-        "*",
-        "--max-time",
-        "30",
-        "--include",
-    ]
-    finished = stage.run([*command, *words], mesh=mesh, stdin=stdin)
+    finished = stage.run(curl_command("--include", *words, seconds=30), mesh=mesh, stdin=stdin)
     return finished._replace(out=re.sub(rb"(?i)\r\ndate: [^\r]*", b"", finished.out))
 
 

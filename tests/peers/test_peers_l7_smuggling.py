@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
@@ -54,12 +53,6 @@ def listen(connection: Accepted, head: Request) -> bool:
     while connection.receive():
         pass
     return False
-
-
-@pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    with Stage(tmp_path_factory.mktemp("stage")) as made:
-        yield made
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
 
 import demo
+from demo_parts import stage
 from demo_parts.account import Account
 from demo_parts.balancing import Balancing
 from demo_parts.program import Program
@@ -43,5 +44,6 @@ def watch(self: Balancing, status: str, seconds: float, removed: str | None = No
 
 if __name__ == "__main__":
     Program.until = until  # type: ignore[method-assign]
+    stage.PATIENCE *= PATIENCE
     Account.found, Balancing.watch = found, watch  # type: ignore[method-assign]
     sys.exit(demo.main())

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from ebpfmesh.errors import CapacityError
 from ebpfmesh.identity import cgroup_path
-from ebpfmesh.policy import Config, render
-from ebpfmesh.policy.compile import cgroups, compile_service, wire
+from ebpfmesh.policy import Config, render, wire
+from ebpfmesh.policy.compile import cgroups, compile_service
 from ebpfmesh.policy.reference import Client, Reason, Request, decide
 from policy_strategies import clients, configs, requests, services
 from table_interpreter import Interpreter, Shelf

@@ -21,8 +21,9 @@ from ebpfmesh.policy import (
     Service,
     Source,
     Workload,
+    wire,
 )
-from ebpfmesh.policy.compile import Compiled, cgroups, compile_service, problems, wire
+from ebpfmesh.policy.compile import Compiled, cgroups, compile_service, problems
 from ebpfmesh.policy.compile.condition import parts
 from ebpfmesh.policy.compile.field import Fields
 from ebpfmesh.policy.request_match import RequestMatch

@@ -10,7 +10,7 @@ from struct import Struct
 import pytest
 
 from ebpfmesh.errors import HostError
-from ebpfmesh.policy.compile import wire
+from ebpfmesh.policy import wire
 from ebpfmesh.policy.reference import Reason
 from ebpfmesh.testing import compile_bpf
 

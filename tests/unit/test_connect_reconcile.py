@@ -6,56 +6,24 @@ from collections.abc import Iterable
 from contextlib import suppress
 
 import pytest
+from connect_applies import (
+    ADDRESSES,
+    BALANCERS,
+    Kernel,
+    Killed,
+    agent,
+    backend_lists,
+    bring_to,
+    every_apply_ends_as_it_should,
+    one_of_the_two_after_a_kill,
+    one_of_the_two_before_every_write,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ebpfmesh.errors import CapacityError, ConfigError
-from ebpfmesh.policy.model import Backend, Service
+from ebpfmesh.policy.model import Service
 from ebpfmesh.testing.fake_kernel import FakeHash, FakeMaps, Seen, fake_maps, look_up
-from ebpfmesh.tiers.connect.installed import Installed
-from ebpfmesh.tiers.connect.reconcile import Reconciler
-from ebpfmesh.tiers.connect.tables import Tables
-
-ADDRESSES = ["10.96.0.1:80", "10.96.0.2:80", "[fd00::1]:80", "10.96.0.3:443"]
-BACKENDS = ["10.0.0.1:8080", "10.0.0.2:8080", "10.0.0.3:8080", "[fd00::a]:8080", "[fd00::b]:8080"]
-BALANCERS = ["random", "weighted-random", "round-robin", "weighted-round-robin", "maglev", "maglev-sticky"]
-
-
-class Killed(BaseException):
-    """Raised in the place of a write and of every later one, as SIGKILL would have it."""
-
-
-class Kernel(Tables):
-    """Tables on fake maps, without the wait for readers that a fake kernel has not."""
-
-    waits = 0
-
-    def grace_period(self) -> None:
-        self.waits += 1
-
-
-def agent(maps: FakeMaps, kill_at: int | None = None) -> Reconciler:
-    """A new agent on the maps, as one that starts after a crash; it dies before write number ``kill_at``."""
-    writes = iter(range(1, 1 << 30))
-
-    def on_write(what: str) -> None:
-        if kill_at is not None and next(writes) >= kill_at:
-            raise Killed(what)
-
-    # counting begins after the start: the roll-back at start is killed by a test of its own
-    tables = Kernel(maps)  # type: ignore[arg-type]
-    made = Reconciler(tables, Installed(tables), lambda path: 7 if path else 0)
-    tables._on_write = on_write if kill_at is not None else None
-    return made
-
-
-def bring_to(reconciler: Reconciler, model: Iterable[Service]) -> None:
-    """What Mesh.start and Mesh.apply do: write what differs, remove what is not wanted."""
-    wanted = {service.name: service for service in model}
-    gone = [name for name in reconciler.installed.services if name not in wanted]
-    put = [service for service in wanted.values() if not reconciler.adopt(service)]
-    if put or gone:
-        reconciler.apply(put, gone)
 
 
 def expected(model: Iterable[Service]) -> dict[str, Seen]:
@@ -76,13 +44,6 @@ def view(maps: FakeMaps) -> dict[str, Seen]:
     return {address: seen for address, seen in found if seen is not None}
 
 
-backend_lists = st.lists(
-    st.builds(Backend, st.sampled_from(BACKENDS), st.sampled_from([0, 1, 1, 2, 5]), st.booleans()),
-    max_size=4,
-    unique_by=lambda one: one.address,
-)
-
-
 @st.composite
 def models(draw: st.DrawFn) -> list[Service]:
     """Up to three services that share out some of the addresses."""
@@ -100,13 +61,7 @@ def models(draw: st.DrawFn) -> list[Service]:
 @given(st.lists(models(), min_size=1, max_size=5), st.booleans())
 @settings(max_examples=100, deadline=None)
 def test_every_apply_ends_in_what_the_model_says(history: list[list[Service]], collect: bool) -> None:
-    maps = fake_maps()
-    reconciler = agent(maps)
-    for model in history:
-        bring_to(reconciler, model)
-        if collect:
-            reconciler.collect()
-        assert view(maps) == expected(model)
+    every_apply_ends_as_it_should(history, collect, expected, view)
 
 
 @given(models(), models(), st.integers(1, 80))
@@ -114,23 +69,7 @@ def test_every_apply_ends_in_what_the_model_says(history: list[list[Service]], c
 def test_an_agent_killed_at_any_write_leaves_all_of_the_old_or_all_of_the_new(
     old: list[Service], new: list[Service], kill_at: int
 ) -> None:
-    maps = fake_maps()
-    bring_to(agent(maps), old)
-    with suppress(Killed):
-        bring_to(agent(maps, kill_at), new)
-    assert view(maps) in (expected(old), expected(new))
-    successor = agent(maps)
-    assert view(maps) in (expected(old), expected(new))
-
-    def on_write(what: str) -> None:
-        assert view(maps) in (expected(old), expected(new)), f"mixed before {what}"
-
-    successor.tables._on_write = on_write
-    bring_to(successor, new)
-    assert view(maps) == expected(new)
-    while successor.collect():
-        pass
-    assert view(maps) == expected(new)
+    maps = one_of_the_two_after_a_kill(old, new, kill_at, expected, view)
     fresh = fake_maps()
     bring_to(agent(fresh), new)
     for name in ("addresses", "backends", "services"):
@@ -145,18 +84,7 @@ def test_an_agent_killed_at_any_write_leaves_all_of_the_old_or_all_of_the_new(
 def test_after_every_single_write_the_view_is_one_of_the_two(
     first: list[Service], old: list[Service], new: list[Service]
 ) -> None:
-    maps = fake_maps()
-    reconciler = agent(maps)
-    bring_to(reconciler, first)
-    bring_to(reconciler, old)
-    allowed = (expected(old), expected(new))
-
-    def on_write(what: str) -> None:
-        assert view(maps) in allowed, f"mixed before {what}"
-
-    reconciler.tables._on_write = on_write
-    bring_to(reconciler, new)
-    reconciler.collect()
+    one_of_the_two_before_every_write(first, old, new, expected, view)
 
 
 def test_an_apply_that_does_not_fit_changes_nothing() -> None:

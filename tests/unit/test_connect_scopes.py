@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import suppress
 
+from connect_applies import (
+    ADDRESSES,
+    BALANCERS,
+    backend_lists,
+    every_apply_ends_as_it_should,
+    one_of_the_two_after_a_kill,
+    one_of_the_two_before_every_write,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_connect_reconcile import ADDRESSES, BALANCERS, Killed, agent, backend_lists, bring_to
 
 from ebpfmesh.policy.model import Service
-from ebpfmesh.testing.fake_kernel import FakeMaps, Seen, fake_maps, look_up
+from ebpfmesh.testing.fake_kernel import FakeMaps, Seen, look_up
 
 BLUE = 7
 """The cookie that `agent` gives to every path."""
@@ -56,13 +62,7 @@ def models(draw: st.DrawFn) -> list[Service]:
 @given(st.lists(models(), min_size=1, max_size=5), st.booleans())
 @settings(max_examples=150, deadline=None)
 def test_every_namespace_sees_what_the_model_says(history: list[list[Service]], collect: bool) -> None:
-    maps = fake_maps()
-    reconciler = agent(maps)
-    for model in history:
-        bring_to(reconciler, model)
-        if collect:
-            reconciler.collect()
-        assert view(maps) == expected(model)
+    every_apply_ends_as_it_should(history, collect, expected, view)
 
 
 @given(models(), models(), st.integers(1, 60))
@@ -70,18 +70,7 @@ def test_every_namespace_sees_what_the_model_says(history: list[list[Service]], 
 def test_an_agent_killed_at_any_write_leaves_one_of_the_two_to_every_namespace(
     old: list[Service], new: list[Service], kill_at: int
 ) -> None:
-    maps = fake_maps()
-    bring_to(agent(maps), old)
-    with suppress(Killed):
-        bring_to(agent(maps, kill_at), new)
-    assert view(maps) in (expected(old), expected(new))
-    successor = agent(maps)
-    assert view(maps) in (expected(old), expected(new))
-    bring_to(successor, new)
-    assert view(maps) == expected(new)
-    while successor.collect():
-        pass
-    assert view(maps) == expected(new)
+    one_of_the_two_after_a_kill(old, new, kill_at, expected, view)
 
 
 @given(models(), models(), models())
@@ -89,16 +78,4 @@ def test_an_agent_killed_at_any_write_leaves_one_of_the_two_to_every_namespace(
 def test_before_every_single_write_the_view_is_one_of_the_two(
     first: list[Service], old: list[Service], new: list[Service]
 ) -> None:
-    maps = fake_maps()
-    reconciler = agent(maps)
-    bring_to(reconciler, first)
-    bring_to(reconciler, old)
-    allowed = (expected(old), expected(new))
-
-    def on_write(what: str) -> None:
-        assert view(maps) in allowed, f"mixed before {what}"
-
-    reconciler.tables._on_write = on_write
-    bring_to(reconciler, new)
-    reconciler.collect()
-    assert view(maps) == expected(new)
+    one_of_the_two_before_every_write(first, old, new, expected, view)

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
+import time
 
 import msgspec
 import pytest
 
-from ebpfmesh.tiers.l7.behaviour import Behaviour, Outcome, catalogue, memory, remember, remembered, trial
+from ebpfmesh.tiers.l7 import abilities
+from ebpfmesh.tiers.l7.behaviour import (
+    Behaviour,
+    Outcome,
+    catalogue,
+    memory,
+    remember,
+    remembered,
+    site,
+    trial,
+)
 from ebpfmesh.tiers.l7.behaviour.large_message import fixed
 from ebpfmesh.tiers.l7.behaviour.probe import UnlikeError, expect
 
@@ -127,12 +139,40 @@ def test_another_kernel_or_other_live_patches_are_measured_anew(tmp_path, monkey
     assert remembered(path) is not None
 
 
-def test_what_had_no_answer_is_not_remembered(tmp_path):
-    path = tmp_path / "behaviour.json"
-    remember(path, behaviour(OK))
-    remember(path, behaviour(OK, outcome("unknown", "local_reply")))
-    assert remembered(path) is None
-    assert not path.exists()
+def test_what_had_no_answer_is_kept_for_people_and_measured_again(tmp_path, monkeypatch):
+    path, answers = (
+        tmp_path / "behaviour.json",
+        [behaviour(OK, outcome("unknown", "local_reply")), behaviour(OK)],
+    )
+    monkeypatch.setattr("ebpfmesh.tiers.l7.behaviour.measure", lambda: answers.pop(0))
+    without, again, third = abilities.measured(path), abilities.measured(path), abilities.measured(path)
+    assert without.disabled == {"local_reply"}
+    assert again.disabled == frozenset()
+    assert third.remembered  # conclusive: nothing is left to ask for
+    remember(path, without)
+    assert remembered(path).reasons == {"local_reply": "probe unknown ('local_reply',) has no answer: seen"}
+
+
+def test_the_reason_of_what_is_left_out_is_a_failure_rather_than_a_missing_answer():
+    found = behaviour(outcome("unknown", "local_reply"), OK, outcome("fails", "local_reply", "swallow"))
+    failed = "probe fails ('local_reply', 'swallow') fails: seen"
+    assert found.reasons == {"local_reply": failed, "swallow": failed}
+    assert not found.tentative
+    assert behaviour(OK, outcome("unknown", "local_reply"), outcome("fails", "swallow")).tentative
+    assert not behaviour(OK, outcome("unknown", "enrolment"), outcome("unknown")).tentative
+
+
+def test_people_are_told_what_is_left_out_why_and_when_it_comes_back():
+    without, with_it = behaviour(outcome("unknown", "local_reply")), behaviour(OK)
+    first, then = abilities.notices(without, None)
+    assert first == (
+        "local_reply is left out here, refusals are EACCES at send(): "
+        "probe unknown ('local_reply',) has no answer: seen"
+    )
+    assert "made again" in then
+    assert abilities.notices(without, without) == [then]
+    assert abilities.notices(with_it, without) == ["local_reply is used from now on"]
+    assert abilities.notices(with_it, None) == []
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"[]", b'{"key":"x"}', b"\xff"])
@@ -177,9 +217,49 @@ class FakeSite:
 )
 def test_a_failure_counts_only_if_an_ordinary_socket_does_it(enrolled, ordinary, state, text):
     probe = catalogue.every()[1]
-    import dataclasses
-
     probe = dataclasses.replace(probe, run=lambda site: site.answer(), ordinary=True)
     found = trial.make(probe, FakeSite(enrolled, ordinary))
     assert (found.state, found.text) == (state, text)
     assert bool(found.remedy) == (state != "ok")
+
+
+def test_a_slow_machine_is_not_a_failing_kernel(slow):
+    """What needs longer than the first patience, and no longer than the second."""
+    made, patiences = slow(lambda: 2.0)
+    assert (made.state, made.text) == ("ok", "")
+    assert patiences == [0.1, *[0.1 * trial.PATIENT] * trial.AGAIN]
+
+
+def test_a_kernel_that_forgets_now_and_then_fails_however_much_patience_it_gets(slow):
+    waits = iter([2.0, 0.0, 0.0, 100.0])
+    made, patiences = slow(lambda: next(waits))
+    assert (made.state, made.text) == ("fails", "TimeoutError: timed out")
+    assert len(patiences) == 4
+
+
+def test_a_difference_that_was_not_waited_for_is_final(slow):
+    made, patiences = slow(lambda: None)
+    assert (made.state, made.text) == ("fails", "other")
+    assert patiences == [0.1]
+
+
+@pytest.fixture
+def slow(monkeypatch):
+    """Make a probe whose peer takes so many times the first patience; None: it says another thing at once."""
+    monkeypatch.setattr(site, "PATIENCE", 0.1)
+
+    def make(wait):
+        patiences = []
+
+        def run(_site):
+            patiences.append(pytest.approx(site.patience()))
+            if (times := wait()) is None:
+                raise UnlikeError("other")
+            time.sleep(min(times * 0.1, site.patience()))
+            if times * 0.1 > site.patience():
+                raise TimeoutError("timed out")
+
+        probe = dataclasses.replace(catalogue.every()[0], run=run, ordinary=False)
+        return trial.make(probe, FakeSite(None, None)), patiences
+
+    return make

@@ -295,7 +295,7 @@ def test_a_limit_that_gets_the_number_of_another_begins_anew() -> None:
     bring_to(reconciler, config(web(limits=(Limit("slow", rate="1/s"),))))
     number = reconciler.installed.stock.numbers("limit")[0, "slow"]
     reconciler.tables.write("l7_limit_stats", {number: LIMIT_COUNTERS.pack(5, 5, 5, 5)})
-    reconciler.tables.put("l7_buckets", {number.to_bytes(4, "little") + bytes(20): bytes([1] * 8)})
+    reconciler.tables.put("l7_buckets", [number.to_bytes(4, "little") + bytes(20)], [bytes([1] * 8)])
     bring_to(reconciler, config(web()))
     assert reconciler.tables.limit_counters(number)[0] == 5, "requests may still be judged by it"
     reconciler.collect()

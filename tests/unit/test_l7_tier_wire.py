@@ -11,7 +11,7 @@ from ebpfmesh.errors import HostError
 from ebpfmesh.layout import Layout
 from ebpfmesh.layout.array import Array
 from ebpfmesh.layout.structure import Struct
-from ebpfmesh.policy.compile import wire as compiled_wire
+from ebpfmesh.policy import wire as policy_wire
 from ebpfmesh.spec import ObjectSpec
 from ebpfmesh.testing import compile_bpf
 from ebpfmesh.tiers.l7 import attaching, loading, memory, tables, wire
@@ -35,21 +35,21 @@ SHARED = {
     "l7_settings value": (
         wire.SETTINGS, ["generation", "key", "log_interval", "log_burst", "sample", "flags"],
     ),
-    "l7_sources key": (wire.SOURCE_KEY, ["rules", "workload", "address", "port"]),
-    "l7_sources value": (wire.INDEX, [""]),
-    "l7_addresses key": (wire.ADDRESS_KEY, ["prefix", "rules", "address"]),
-    "l7_addresses value": (wire.INDEX, [""]),
+    "l7_sources key": (policy_wire.SOURCE_KEY, ["rules", "workload", "address", "port"]),
+    "l7_sources value": (policy_wire.INDEX, [""]),
+    "l7_addresses key": (policy_wire.ADDRESS_KEY, ["prefix", "rules", "address"]),
+    "l7_addresses value": (policy_wire.INDEX, [""]),
     "l7_workloads key": (wire.WORKLOAD_KEY, ["cgroup", "identities"]),
-    "l7_workloads value": (wire.INDEX, [""]),
-    "l7_policies value": (wire.POLICY, ["root", "list", "flags"]),
-    "l7_paths key": (wire.PATH_KEY, ["policy", "length", "hash"]),
-    "l7_paths value": (wire.INDEX, [""]),
-    "l7_segments key": (wire.SEGMENT_KEY, ["state", "length", "hash"]),
-    "l7_segments value": (wire.INDEX, [""]),
-    "l7_path_states value": (wire.PATH_STATE, ["other", "here", "deeper", "leaf"]),
-    "l7_lists value": (wire.LIST, ["count", "rules"]),
+    "l7_workloads value": (policy_wire.INDEX, [""]),
+    "l7_policies value": (policy_wire.POLICY, ["root", "list", "flags"]),
+    "l7_paths key": (policy_wire.PATH_KEY, ["policy", "length", "hash"]),
+    "l7_paths value": (policy_wire.INDEX, [""]),
+    "l7_segments key": (policy_wire.SEGMENT_KEY, ["state", "length", "hash"]),
+    "l7_segments value": (policy_wire.INDEX, [""]),
+    "l7_path_states value": (policy_wire.PATH_STATE, ["other", "here", "deeper", "leaf"]),
+    "l7_lists value": (policy_wire.LIST, ["count", "rules"]),
     "l7_rules value": (
-        wire.RULE, ["action", "flags", "methods", "number", "reply", "argument", "conditions"],
+        policy_wire.RULE, ["action", "flags", "methods", "number", "reply", "argument", "conditions"],
     ),
     "l7_rule_names value": (wire.NAME_ENTRY, ["service", "action", "text"]),
     "l7_source_names value": (wire.NAME_ENTRY, ["service", "action", "text"]),
@@ -89,8 +89,8 @@ def test_a_service_is_a_word_and_two_versions(spec: ObjectSpec) -> None:
     assert version.layout.count == 2
     assert layout.size == wire.SERVICE_ENTRY_SIZE
     service = version.layout.of
-    assert service.size == wire.SERVICE.size
-    assert [(offset, size) for _, offset, size in fields(service)] == packed(wire.SERVICE)
+    assert service.size == policy_wire.SERVICE.size
+    assert [(offset, size) for _, offset, size in fields(service)] == packed(policy_wire.SERVICE)
     assert [name for name, _, _ in fields(service)] == VERSION
 
 
@@ -105,7 +105,7 @@ def test_the_tables_know_every_map_that_they_map_or_pack() -> None:
     assert maps["l7_buckets"].key_size == wire.BUCKET_KEY.size
     assert maps["l7_stats"].value_size == wire.SERVICE_STATS.size
     assert maps["l7_limit_stats"].value_size == wire.LIMIT_COUNTERS.size
-    assert maps["l7_limits"].value_size == wire.LIMIT.size
+    assert maps["l7_limits"].value_size == policy_wire.LIMIT.size
     assert memory.FLOOR.keys() == {*tables.ELEMENTS, *tables.HASHES, *tables.NAMES}
 
 
@@ -114,22 +114,6 @@ def test_every_program_that_is_attached_or_jumped_to_is_there() -> None:
     assert set(attaching.PROGRAMS) <= specs["l7"].programs.keys()
     for protocol, pair in zip(("l7_http1", "l7_http2"), wire.SLOTS.values(), strict=True):
         assert protocol not in specs or set(pair) <= specs[protocol].programs.keys()
-
-
-def test_what_the_compiler_packs_is_what_the_tier_reads() -> None:
-    for name in (
-        "LIST",
-        "RULE",
-        "POLICY",
-        "PATH_STATE",
-        "LIMIT",
-        "SOURCE_KEY",
-        "ADDRESS_KEY",
-        "PATH_KEY",
-        "SEGMENT_KEY",
-    ):
-        other = getattr(compiled_wire, name, None)
-        assert other is None or other.size == getattr(wire, name).size, name
 
 
 # --- what BTF does not hold: the types of local variables, and macros --------------------------------------------------
@@ -150,8 +134,8 @@ def compiled(text: str) -> ObjectSpec:
 @pytest.mark.parametrize(
     ("struct", "packer"),
     [
-        ("l7_condition", wire.CONDITION),
-        ("l7_limit", wire.LIMIT),
+        ("l7_condition", policy_wire.CONDITION),
+        ("l7_limit", policy_wire.LIMIT),
         ("l7_bucket_key", wire.BUCKET_KEY),
         ("l7_limit_counters", wire.LIMIT_COUNTERS),
         ("l7_service_stats", wire.SERVICE_STATS),
@@ -167,14 +151,10 @@ def test_a_struct_that_no_map_of_the_object_shows_has_its_fields_at_their_places
 
 
 def test_numbers_mean_the_same_on_both_sides() -> None:
-    numbers = {f"L7_{one.name}": one.value for one in wire.Protocol}
-    numbers |= {f"L7_{one.name}": one.value for one in wire.Action if one.name != "NONE"}
-    numbers |= {f"L7_{one.name}": one.value for one in wire.MarkState}
-    numbers |= {"L7_SERVICE_PRESENT": 1, "L7_UNJUDGED_PASSES": 2, "L7_ERRORS_PASS": 16, "L7_DRAINS": 256}
+    numbers = {f"L7_{one.name}": one.value for one in wire.MarkState}
     numbers |= {f"L7_STAT_{name.upper()}": number for number, name in enumerate(wire.STATS)}
     numbers |= {"L7_STATS": len(wire.STATS), "L7_NO_ACTION": 0, "L7_PASS_OPAQUE": 1}
     numbers |= {"L7_STATS_ROOM": wire.SERVICE_STATS.size // 8}
-    assert [one.value for one in wire.ServiceFlag] == [1, 2, 16, 256]
     compiled("\n".join(f'_Static_assert({name} == {number}, "{name}");' for name, number in numbers.items()))
     with pytest.raises(HostError, match="L7_DRAINS"):  # a wrong number does not compile
         compiled('_Static_assert(L7_DRAINS == 77, "L7_DRAINS");')

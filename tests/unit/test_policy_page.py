@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from ebpfmesh.identity.check import DEEPEST
-from ebpfmesh.policy import Config, Rule, Service, Source, Workload, path
-from ebpfmesh.policy.compile import wire
+from ebpfmesh.policy import Config, Rule, Service, Source, Workload, path, wire
 from ebpfmesh.policy.path import BadPath, NormalPath
 from ebpfmesh.policy.reference import Client, Request, decide
 from ebpfmesh.policy.request_match import HeaderMatch

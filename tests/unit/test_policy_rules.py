@@ -330,7 +330,7 @@ def test_every_problem_is_found_and_not_just_the_first() -> None:
 
 def test_the_lengths_are_those_of_the_tables() -> None:
     from ebpfmesh.l7.contract import NAME_LENGTH
-    from ebpfmesh.policy.compile.wire import CONDITION_TEXT
+    from ebpfmesh.policy.wire import CONDITION_TEXT
 
     assert (LONGEST_NAME, LONGEST_TEXT) == (NAME_LENGTH, CONDITION_TEXT)
 

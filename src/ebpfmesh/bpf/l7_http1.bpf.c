@@ -137,6 +137,7 @@ SEC("sk_msg") int http1_sent(struct sk_msg_md *msg)
 		return http1_fails(msg, mark, L7_STAT_NO_SCRATCH);
 	http1_enter(room, mark->cookie, msg->size);
 	room->tight = l7_is_tight(socket, msg->size);
+	room->granted = l7_granted(socket);
 	if (!l7_begin_decision(&room->decision, connection)) {
 		l7_leave(room);
 		return http1_fails(msg, mark, L7_STAT_LOOK_UPS_FAILED);

@@ -12,7 +12,7 @@ import msgspec
 from ebpfmesh.observe.names import Names
 from ebpfmesh.observe.wire import LOG_ENTRY
 from ebpfmesh.policy.address import V4_MAPPED
-from ebpfmesh.tiers.l7.wire import Protocol
+from ebpfmesh.policy.wire import Protocol
 
 Kind = Literal["sampled", "denied", "audited", "unenrolled", "undecodable"]
 """``enum l7_log_kind``, from 1 on."""

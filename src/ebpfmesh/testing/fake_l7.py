@@ -10,28 +10,24 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from ebpfmesh.testing.fake_kernel import FakeArray, FakeHash
-from ebpfmesh.tiers.l7 import loading
-from ebpfmesh.tiers.l7.tables import ARRAYS, HASHES, NAMES
-from ebpfmesh.tiers.l7.wire import (
+from ebpfmesh.policy.wire import (
     ADDRESS_KEY,
     INDEX,
     LIMIT,
     LIST,
-    NAME_ENTRY,
     PATH_KEY,
     PATH_STATE,
     POLICY,
-    REPLY_ELEMENTS,
     RULE,
     SEGMENT_KEY,
     SERVICE,
-    SERVICE_ENTRY_SIZE,
     SOURCE_KEY,
-    WORKLOAD_KEY,
     Action,
-    Version,
 )
+from ebpfmesh.testing.fake_kernel import FakeArray, FakeHash
+from ebpfmesh.tiers.l7 import loading
+from ebpfmesh.tiers.l7.tables import ARRAYS, HASHES, NAMES
+from ebpfmesh.tiers.l7.wire import NAME_ENTRY, REPLY_ELEMENTS, SERVICE_ENTRY_SIZE, WORKLOAD_KEY, Version
 
 if TYPE_CHECKING:
     from ebpfmesh.spec import MapSpec

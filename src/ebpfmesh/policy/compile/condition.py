@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 from ebpfmesh.errors import CapacityError
 from ebpfmesh.policy.compile.field import Fields
-from ebpfmesh.policy.compile.wire import (
+from ebpfmesh.policy.request_match import HeaderMatch, RequestMatch
+from ebpfmesh.policy.wire import (
     ANY_METHOD,
     CONDITION,
     CONDITION_TEXT,
@@ -22,7 +23,6 @@ from ebpfmesh.policy.compile.wire import (
     Method,
     Op,
 )
-from ebpfmesh.policy.request_match import HeaderMatch, RequestMatch
 
 _BITS = {method.name: 1 << method for method in Method if method is not Method.OTHER}
 

@@ -11,7 +11,7 @@ from ebpfmesh.policy.compile.entry import Entry, entries
 from ebpfmesh.policy.compile.field import Fields
 from ebpfmesh.policy.compile.source import Classes, classes
 from ebpfmesh.policy.compile.walk import Segments, State, Trie, Walks, shown
-from ebpfmesh.policy.compile.wire import RULES_IN_LIST
+from ebpfmesh.policy.wire import RULES_IN_LIST
 
 if TYPE_CHECKING:
     from ebpfmesh.policy.model import Config, Service

@@ -10,7 +10,6 @@ from ebpfmesh.errors import ConfigError, EbpfMeshError
 from ebpfmesh.policy import path
 from ebpfmesh.policy.compile.condition import ANYTHING, Part, parts
 from ebpfmesh.policy.compile.field import Fields
-from ebpfmesh.policy.compile.wire import Action
 from ebpfmesh.policy.fault import Fault
 from ebpfmesh.policy.limit import Limit
 from ebpfmesh.policy.path import Pattern
@@ -18,6 +17,7 @@ from ebpfmesh.policy.request_match import RequestMatch
 from ebpfmesh.policy.route import Route
 from ebpfmesh.policy.rule import Rule
 from ebpfmesh.policy.source import Source
+from ebpfmesh.policy.wire import Action
 
 if TYPE_CHECKING:
     from ebpfmesh.policy.model import Service

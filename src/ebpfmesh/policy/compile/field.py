@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ebpfmesh.errors import CapacityError, ConfigError
 from ebpfmesh.l7.contract import NAME_LENGTH, NAMES
-from ebpfmesh.policy.compile.wire import REGISTERED, Field
+from ebpfmesh.policy.wire import REGISTERED, Field
 
 if TYPE_CHECKING:
     from ebpfmesh.policy.model import L7Protocol

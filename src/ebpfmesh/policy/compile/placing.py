@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from ebpfmesh.errors import ConfigError
 from ebpfmesh.l7.contract import Config as ParserConfig
-from ebpfmesh.policy import render
-from ebpfmesh.policy.compile import wire
+from ebpfmesh.policy import render, wire
 from ebpfmesh.policy.compile.draft import ServiceDraft
 from ebpfmesh.policy.compile.entry import Entry
-from ebpfmesh.policy.compile.wire import Action, LimitKey, ServiceFlag
 from ebpfmesh.policy.fault import Fault
 from ebpfmesh.policy.limit import Limit
 from ebpfmesh.policy.reply import standard
 from ebpfmesh.policy.rule import Rule
 from ebpfmesh.policy.siphash import segment_digest, siphash
+from ebpfmesh.policy.wire import Action, LimitKey, ServiceFlag
 
 if TYPE_CHECKING:
     from ebpfmesh.policy.model import Config, Service
@@ -181,7 +180,7 @@ class Placing:
                 if segment not in hashes:
                     hashes[segment] = segment_digest(self.key, segment)
                 key = wire.SEGMENT_KEY.pack(element, len(segment), hashes[segment])
-                self._put("l7_segments", key, wire.NUMBER.pack(placed[target]))
+                self._put("l7_segments", key, wire.INDEX.pack(placed[target]))
         return placed
 
     def _policies(self, lists: list[int], states: list[int]) -> dict[frozenset[int], int]:
@@ -197,18 +196,18 @@ class Placing:
                 if path not in hashes:
                     hashes[path] = siphash(self.key, path)
                 key = wire.PATH_KEY.pack(element, len(path), hashes[path])
-                self._put("l7_paths", key, wire.NUMBER.pack(lists[number]))
+                self._put("l7_paths", key, wire.INDEX.pack(lists[number]))
         return found
 
     def _sources(self, rules: int, policies: dict[frozenset[int], int]) -> None:
         told = self.draft.classes
         for prefix, number in told.addresses.items():
             key = wire.ADDRESS_KEY.pack(32 + prefix.bits, rules, prefix.packed)
-            self._put("l7_addresses", key, wire.NUMBER.pack(number))
+            self._put("l7_addresses", key, wire.INDEX.pack(number))
         for (name, address, port), members in told.rows.items():
             workload = self.numbers.named("workload", name) if name else 0
             key = wire.SOURCE_KEY.pack(rules, workload, address, port)
-            self._put("l7_sources", key, wire.NUMBER.pack(policies[members]))
+            self._put("l7_sources", key, wire.INDEX.pack(policies[members]))
 
     # --- the service itself -------------------------------------------------------------------------------------------
 

@@ -14,18 +14,21 @@ if TYPE_CHECKING:
 
 _FLAGS = {"local_reply": SettingFlag.NO_REPLIES, "swallow": SettingFlag.NO_SWALLOWING}
 
+ATTEMPTS = 5
+"""Times that one agent measures at most, where an answer is wanting: twice at its start, then with changes."""
+
 
 def measured(file: Path) -> Behaviour:
-    """The answers of the probes, from ``file`` if they were measured under this boot; some 0.4 s if they were not.
+    """The answers of the probes, from ``file`` if all were given under this boot; some 0.4 s if they were not.
 
     Errors: NotSupportedError where sockets must not be enrolled at all, with the reason.
     """
     from ebpfmesh.tiers.l7 import behaviour
 
     found = behaviour.remembered(file)
-    if found is None:
+    if found is None or not found.conclusive:
         found = behaviour.measure()
-        with suppress(OSError):  # measured again by the next start
+        with suppress(OSError):  # then the next start measures again, and status cannot say why
             behaviour.remember(file, found)
     if "enrolment" in found.disabled:
         bad = next(one for one in found.failing if "enrolment" in one.disables)
@@ -43,6 +46,19 @@ def refused(found: Behaviour) -> int:
     for ability in found.disabled:
         flags |= _FLAGS.get(ability, SettingFlag(0))
     return int(flags)
+
+
+def notices(found: Behaviour, before: Behaviour | None) -> list[str]:
+    """What is left out now, and why, for people; and what no longer is, of what was ``before``."""
+    said = []
+    for ability, reason in found.reasons.items():
+        if before is None or before.reasons.get(ability) != reason:
+            said.append(f"{ability} is left out here, refusals are EACCES at send(): {reason}")
+    if before is not None:
+        said += [f"{ability} is used from now on" for ability in sorted(before.disabled - found.disabled)]
+    if found.tentative:
+        said.append("the probes are made again by a later change of the configuration, and by the next start")
+    return said
 
 
 def left_out(flags: int) -> list[str]:

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from ebpfmesh.errors import EbpfMeshError
 from ebpfmesh.ownership.pins import DRAINING
+from ebpfmesh.policy.wire import ServiceFlag
 from ebpfmesh.tiers.l7 import loading, sockets
 from ebpfmesh.tiers.l7.attaching import AT_SOCKETS, PREFIX, SOCKETS
 from ebpfmesh.tiers.l7.tables import Tables
-from ebpfmesh.tiers.l7.wire import ServiceFlag, drained
+from ebpfmesh.tiers.l7.wire import Version, drained
 
 if TYPE_CHECKING:
     from ebpfmesh.ownership.pins import PinDirectory
@@ -138,11 +139,12 @@ def retire(pins: PinDirectory) -> int:
 
 def _drain_all(tables: Tables) -> None:
     since = tables.generation + 1
-    numbers = [number for number in tables.numbers() if tables.current(number).flags & ServiceFlag.PRESENT]
+    versions = {number: Version.unpack(tables.current(number)) for number in tables.numbers()}
+    present = {number: one for number, one in versions.items() if one.flags & ServiceFlag.PRESENT}
     tables.grace_period()
-    for number in numbers:
-        tables.prepare(number, drained(tables.current(number).protocol))
-    for number in numbers:
+    for number, version in present.items():
+        tables.prepare(number, drained(version.protocol).pack())
+    for number in present:
         tables.publish(number, since)
     tables.flip(since)
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ebpfmesh.policy.wire import ServiceFlag
 from ebpfmesh.tiers.l7.numbers import Holding, Stock
 from ebpfmesh.tiers.l7.reach import Reach
-from ebpfmesh.tiers.l7.wire import BUCKET_KEY, WORKLOAD_KEY, ServiceFlag, Version
+from ebpfmesh.tiers.l7.wire import BUCKET_KEY, WORKLOAD_KEY, Version
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,7 +47,7 @@ class Installed:
         told_apart: set[int] = set()
         names = {number: name for name, number in numbers.items()}
         for number in tables.numbers():
-            version = tables.current(number)
+            version = Version.unpack(tables.current(number))
             if not version.flags & ServiceFlag.PRESENT:
                 continue
             name = names.get(number)

@@ -6,25 +6,22 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from ebpfmesh.tiers.l7.numbers import Holding, Name, Run
-from ebpfmesh.tiers.l7.tables import HASHES, NAMES
-from ebpfmesh.tiers.l7.wire import (
+from ebpfmesh.policy.wire import (
     ADDRESS_KEY,
     INDEX,
     LIMIT,
     LIST,
-    NAME_ENTRY,
     PATH_KEY,
     PATH_STATE,
     POLICY,
-    REPLY_ELEMENTS,
     RULE,
     SEGMENT_KEY,
     SOURCE_KEY,
-    WORKLOAD_KEY,
     Action,
-    Version,
 )
+from ebpfmesh.tiers.l7.numbers import Holding, Name, Run
+from ebpfmesh.tiers.l7.tables import HASHES, NAMES
+from ebpfmesh.tiers.l7.wire import NAME_ENTRY, REPLY_ELEMENTS, WORKLOAD_KEY, Version
 
 if TYPE_CHECKING:
     from ebpfmesh.tiers.l7.tables import Tables

@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from ebpfmesh.errors import CapacityError, EbpfMeshError
+from ebpfmesh.policy.wire import INDEX
 from ebpfmesh.tiers.l7.digest import digest_of
 from ebpfmesh.tiers.l7.installed import Installed, InstalledPolicy
 from ebpfmesh.tiers.l7.needs import judged
 from ebpfmesh.tiers.l7.numbers import Holding, Numbers
-from ebpfmesh.tiers.l7.wire import ABSENT, INDEX, WORKLOAD_KEY, Version, drained
+from ebpfmesh.tiers.l7.wire import ABSENT, WORKLOAD_KEY, Version, drained
 
 if TYPE_CHECKING:
     from ebpfmesh.policy.model import Config, Service
@@ -224,9 +225,7 @@ class Reconciler:
         holding = installed.identity_holding
         added = Holding(keys={"l7_workloads": [key_of(one, installed.identities) for one in new]})
         installed.stock.hold_keys(added)
-        self.tables.put(
-            "l7_workloads", {key_of(one, installed.identities): INDEX.pack(new[one]) for one in new}
-        )
+        self.tables.put("l7_workloads", added.keys["l7_workloads"], map(INDEX.pack, new.values()))
         gone = [key_of(one, installed.identities) for one in installed.workloads if one not in wanted]
         self.tables.delete("l7_workloads", gone)  # ids of cgroups are never used again
         self._deleted = self._deleted or bool(gone)
@@ -306,14 +305,14 @@ class Reconciler:
         for table, rows in draft.rows.items():
             self.tables.write(table, rows)
         for table, elements in draft.elements.items():
-            self.tables.put(table, elements)
+            self.tables.put(table, elements.keys(), elements.values())
 
     def _publish(self, versions: Mapping[int, Version], draft: Draft) -> Change:
         installed = self.installed
         known = {*installed.drained, *(one.service for one in installed.policies.values())}
         if fresh := versions.keys() - known:
             self.tables.clear_counters(fresh)
-        before = {number: self.tables.current(number) for number in versions}
+        before = {number: Version.unpack(self.tables.current(number)) for number in versions}
         change = Change(
             before,
             {name: installed.policies.get(name) for name in draft.policies},
@@ -341,7 +340,7 @@ class Reconciler:
         tables = self.tables
         since = tables.generation + 1
         for number, version in versions.items():
-            tables.prepare(number, version)
+            tables.prepare(number, version.pack())
         for number in versions:
             tables.publish(number, since)
         tables.flip(since)

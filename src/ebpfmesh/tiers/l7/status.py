@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from ebpfmesh.policy.wire import Protocol
 from ebpfmesh.tiers.connect.status import Status
 from ebpfmesh.tiers.l7.abilities import left_out
 from ebpfmesh.tiers.l7.installed import Installed
 from ebpfmesh.tiers.l7.tables import Tables
-from ebpfmesh.tiers.l7.wire import STATS, Protocol
+from ebpfmesh.tiers.l7.wire import STATS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,6 +49,8 @@ class L7Status(msgspec.Struct, frozen=True, kw_only=True):
     """Behaviour probes that fail here: programs that rely on it do not work on enrolled sockets."""
     left_out: list[str]
     """What is not used here, since its probe fails or could not be made: "local_reply", "swallow"; refusals are EACCES."""
+    reasons: dict[str, str]
+    """Of what is left out, the probe that says so and what it saw, as far as that is known."""
 
 
 class MeshStatus(Status, frozen=True, kw_only=True):
@@ -107,11 +110,14 @@ def of(
             )
         )
     failing = {one.name: one.text for one in behaviour.failing} if behaviour is not None else {}
+    missing = left_out(tables.flags)
+    reasons = behaviour.reasons if behaviour is not None else {}
     return L7Status(
         generation=tables.generation,
         memory=memory,
         enrolled=enrolled,
         services=services,
         failing=failing,
-        left_out=left_out(tables.flags),
+        left_out=missing,
+        reasons={ability: text for ability, text in reasons.items() if ability in missing},
     )

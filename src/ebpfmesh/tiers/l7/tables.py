@@ -1,35 +1,26 @@
 """The L7 tier's policy maps: this is their only writer.
 
-What leads to something is written after it, and words last: a request sees each service in one version or the other.
-Arrays are written through a mapping; a word of 8 bytes is one store.
+How a service's version changes is in `tiers.versioned_tables`.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from ebpfmesh.errors import MapKeyError
-from ebpfmesh.lowlevel import bpf
+from ebpfmesh.policy.wire import ADDRESS_KEY, INDEX, PATH_KEY, SEGMENT_KEY, SERVICE, SOURCE_KEY
 from ebpfmesh.tiers.l7 import metric_rows
 from ebpfmesh.tiers.l7.wire import (
-    ADDRESS_KEY,
     BUCKET_KEY,
-    INDEX,
     LIMIT_COUNTERS,
-    PATH_KEY,
-    SEGMENT_KEY,
-    SERVICE,
     SERVICE_ENTRY_SIZE,
     SERVICE_STATS,
     SETTINGS,
-    SOURCE_KEY,
     WORD,
     WORKLOAD_KEY,
-    Version,
 )
+from ebpfmesh.tiers.versioned_tables import VersionedTables
 
 if TYPE_CHECKING:
     from ebpfmesh.maps.map import Map
@@ -65,43 +56,25 @@ HASHES = {
 """Sizes of key and value. An element is never changed in place: what it leads to may be read at this moment."""
 
 
-class Tables:
-    """Reads and writes the policy maps of one loaded L7 tier.
+class Tables(VersionedTables):
+    """Reads and writes the policy maps of one loaded L7 tier: numbers are services, versions are `wire.Version` packed.
 
-    ``on_write`` is called before every write, with its name: the crash test ends the process in it.
+    After a flip, connections look up their source again.
     """
+
+    arrays = ARRAYS
+    hashes = HASHES
+    settings = "l7_settings"
+    versioned = "l7_services"
+    version_size = SERVICE.size
 
     def __init__(
         self, maps: Mapping[str, Map[Any, Any]], *, on_write: Callable[[str], None] | None = None
     ) -> None:
-        self.maps = maps
-        self._on_write = on_write
-        self._mappings = {name: maps[name].mmap() for name in ARRAYS}  # type: ignore[attr-defined]
-        self._views = {name: mapping.buffer for name, mapping in self._mappings.items()}
+        super().__init__(maps, on_write=on_write)
         self._strides = {name: -(-maps[name].value_size // 8) * 8 for name in ARRAYS}
-        self._settings = self._views["l7_settings"].cast("Q")
-        self._words = self._views["l7_services"].cast("Q")
 
-    def close(self) -> None:
-        """Unmap the arrays; the maps stay open."""
-        for view in (self._settings, self._words):
-            view.release()
-        for mapping in self._mappings.values():
-            mapping.close()
-
-    # --- the generation, and the versions of services -------------------------------------------------------------
-
-    @property
-    def generation(self) -> int:
-        """What a request reads once."""
-        generation: int = self._settings[0]
-        return generation
-
-    def flip(self, generation: int) -> None:
-        """Make every version of ``generation`` current, at once; connections look up their source again."""
-        self._about("flip")
-        self._order()
-        self._settings[0] = generation
+    # --- settings -------------------------------------------------------------------------------------------------
 
     @property
     def key(self) -> tuple[int, int]:
@@ -139,53 +112,11 @@ class Tables:
             self._about("flags")
             self._views["l7_settings"][24 : SETTINGS.size] = SETTINGS.pack(*rest, flags)[24:]
 
-    def word(self, service: int) -> int:
-        """generation << 1 | index of the newer version."""
-        word: int = self._words[service * (SERVICE_ENTRY_SIZE // 8)]
-        return word
-
     def numbers(self) -> list[int]:
         """The services that ever had a version."""
         return [
             number for number, word in enumerate(self._words[:: SERVICE_ENTRY_SIZE // 8].tolist()) if word
         ]
-
-    def version(self, service: int, index: int) -> Version:
-        """One of the two versions."""
-        start = service * SERVICE_ENTRY_SIZE + 8 + index * SERVICE.size
-        return Version.unpack(bytes(self._views["l7_services"][start : start + SERVICE.size]))
-
-    def current(self, service: int) -> Version:
-        """The version that requests are judged by now."""
-        word = self.word(service)
-        return self.version(service, (word & 1) ^ (word >> 1 > self.generation))
-
-    def prepare(self, service: int, version: Version) -> None:
-        """Write the version that nobody reads."""
-        self._about("version")
-        index = (self.word(service) & 1) ^ 1
-        start = service * SERVICE_ENTRY_SIZE + 8 + index * SERVICE.size
-        packed, view = version.pack(), self._views["l7_services"]
-        if (
-            view[start : start + SERVICE.size] != packed
-        ):  # equal: somebody may be reading it still, and may go on
-            view[start : start + SERVICE.size] = packed
-
-    def publish(self, service: int, since: int) -> None:
-        """Make the prepared version the newer one, current from generation ``since`` on."""
-        at = service * (SERVICE_ENTRY_SIZE // 8)
-        self._about("word")
-        self._words[at] = since << 1 | (self._words[at] & 1) ^ 1
-
-    def retract(self, service: int) -> None:
-        """Make the older version current, for whatever generation a reader holds: the newer one never took effect."""
-        at = service * (SERVICE_ENTRY_SIZE // 8)
-        self._about("word")
-        self._words[at] = (self._words[at] & 1) ^ 1
-
-    def grace_period(self) -> None:
-        """Return when no program can hold what was current before the call."""
-        bpf.rcu_grace_period()
 
     # --- elements of arrays -----------------------------------------------------------------------------------------
 
@@ -202,35 +133,6 @@ class Tables:
         """One element."""
         stride = self._strides[name]
         return bytes(self._views[name][index * stride : index * stride + self.maps[name].value_size])
-
-    def capacity(self, name: str) -> int:
-        """How many elements the map holds."""
-        return self.maps[name].max_entries
-
-    # --- hashes -------------------------------------------------------------------------------------------------
-
-    def put(self, name: str, elements: Mapping[bytes, bytes]) -> None:
-        """Insert elements, in one batch where the kernel has that."""
-        if elements:
-            self._about(name)
-            self.maps[name].update_batch_raw(b"".join(elements), b"".join(elements.values()))
-
-    def delete(self, name: str, keys: Iterable[bytes]) -> None:
-        """Delete elements; one that is gone already is no error."""
-        for key in keys:
-            self._about(name)
-            with suppress(MapKeyError):
-                self.maps[name].delete_raw(key)
-
-    def elements(self, name: str) -> Iterator[tuple[bytes, bytes]]:
-        """Every (key, value) of a hash."""
-        key_size, value_size = HASHES[name]
-        keys, values = self.maps[name].lookup_batch_raw()
-        for number in range(len(keys) // key_size):
-            yield (
-                bytes(keys[number * key_size : (number + 1) * key_size]),
-                bytes(values[number * value_size : (number + 1) * value_size]),
-            )
 
     # --- counters ---------------------------------------------------------------------------------------------------
 
@@ -274,13 +176,3 @@ class Tables:
         keys, values = self.maps["l7_buckets"].lookup_batch_raw()
         for number in range(len(keys) // size):
             yield bytes(keys[number * size : (number + 1) * size]), WORD.unpack_from(values, number * 8)[0]
-
-    def _about(self, what: str) -> None:
-        if self._on_write:
-            self._on_write(what)
-
-    @staticmethod
-    def _order() -> None:
-        # A full barrier between the versions' bytes and the generation, for machines weaker than x86-64: sched_yield()
-        # takes the run queue's lock, and schedule() begins with smp_mb__after_spinlock().
-        os.sched_yield()

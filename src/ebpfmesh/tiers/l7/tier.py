@@ -74,6 +74,7 @@ class L7Tier:
         """Cookies of those that their users have not closed yet."""
         self.behaviour: Behaviour | None = None
         """What this kernel does with enrolled sockets; None where nothing is enrolled."""
+        self._measured = 0
         self.tables = Tables(loaded.maps)
         self.tables.make_key()
         self.installed = Installed(self.tables, self._numbers())
@@ -127,10 +128,19 @@ class L7Tier:
         self.tables.set_logging(log.per.interval, (log.tokens - 1) * log.per.interval, log.sample)
 
     def _measure(self, config: Config) -> None:
-        """Before the first socket is enrolled: what this kernel's behaviour forbids is left out."""
-        if self.behaviour is None and any(service.l7 is not None for service in config.services):
-            self.behaviour = abilities.measured(self.ownership.run_directory.behaviour_file)
-            self.tables.set_flags(abilities.refused(self.behaviour))
+        """Before the first socket is enrolled: what this kernel's behaviour forbids is left out.
+
+        What is left out for want of an answer is asked for again by later changes, some times.
+        """
+        if not any(service.l7 is not None for service in config.services):
+            return
+        before = self.behaviour
+        if before is not None and not (before.tentative and self._measured < abilities.ATTEMPTS):
+            return
+        self.behaviour = abilities.measured(self.ownership.run_directory.behaviour_file)
+        self._measured += 1
+        self.tables.set_flags(abilities.refused(self.behaviour))
+        self.ownership.notices += abilities.notices(self.behaviour, before)
 
     def _bring(self, config: Config) -> None:
         """Load and attach the programs of protocols that a change brings."""

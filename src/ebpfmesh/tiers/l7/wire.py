@@ -1,7 +1,7 @@
-"""Keys and values as ``authorise/policy.h``, ``limit/limit.h``, ``measure/measure.h``, ``enrol/connection.h`` have them.
+"""What the tier and its programs share beside the policy's tables (`ebpfmesh.policy.wire`).
 
-A test compares every size and offset with the headers' BTF, and every number with the compiler, so that the two sides
-cannot drift apart.
+As ``authorise/policy.h``, ``limit/limit.h``, ``measure/measure.h`` and ``enrol/connection.h`` have it. A test compares
+every size and offset with the headers' BTF, and every number with the compiler, so that the two sides cannot drift apart.
 """
 
 from __future__ import annotations
@@ -10,37 +10,16 @@ from enum import IntEnum, IntFlag
 from struct import Struct
 from typing import NamedTuple
 
+from ebpfmesh.policy.wire import SERVICE, ServiceFlag
+
 WORD = Struct("=Q")
-INDEX = Struct("=I")
 # generation, key, log interval, log burst, sample, flags
 SETTINGS = Struct("=Q2QQQII")
-# digest, flags, protocol, undecodable, sample, rules, policy, config, insert, refusal, bad path, undecodable reply,
-# identities
-SERVICE = Struct("=QIBBHIIIIIIII8x")
 SERVICE_ENTRY_SIZE = 8 + 2 * SERVICE.size
-# rules, workload, address class, port
-SOURCE_KEY = Struct("=IIII")
-# bits, rules, address
-ADDRESS_KEY = Struct("=II16s")
 # cgroup, identities
 WORKLOAD_KEY = Struct("=QI4x")
-# root, list, flags
-POLICY = Struct("=III4x")
-# policy, length, hash
-PATH_KEY = Struct("=IIQ")
-# state, length, hash
-SEGMENT_KEY = Struct("=IIQ")
-# other, here, deeper, leaf
-PATH_STATE = Struct("=IIII")
-LIST = Struct("=I32I4x")
-# action, flags, methods, number, reply, argument, conditions
-RULE = Struct("=BBHIII6I8x")
-# field, op, flags, length, text
-CONDITION = Struct("=BBBB12x112s")
 # service, action, text
 NAME_ENTRY = Struct("=II64s")
-# interval, burst, key, field, flags, number
-LIMIT = Struct("=QQBBHI")
 # limit, length, key
 BUCKET_KEY = Struct("=II2Q")
 # admitted, refused, overflowed, contended
@@ -55,23 +34,6 @@ SLOTS = {1: ("http1_sent", "http1_received"), 2: ("http2_sent", "http2_received"
 """Element of ``l7_sent`` and ``l7_received``: the protocol's programs."""
 
 
-class Protocol(IntEnum):
-    """``enum l7_protocol``."""
-
-    OPAQUE = 0
-    HTTP1 = 1
-    HTTP2 = 2
-
-
-class ServiceFlag(IntFlag):
-    """``enum l7_service_flag``: what the tier itself sets or asks; the rest is the compiler's."""
-
-    PRESENT = 1
-    UNJUDGED_PASSES = 2
-    ERRORS_PASS = 16
-    DRAINS = 256
-
-
 class SettingFlag(IntFlag):
     """``flags`` of ``struct l7_settings``: what is not safe on this kernel, by its behaviour probes."""
 
@@ -79,18 +41,6 @@ class SettingFlag(IntFlag):
     """A refusal is EACCES, whatever reply the policy has."""
     NO_SWALLOWING = 2
     """What would be taken out of a connection is EACCES, for good."""
-
-
-class Action(IntEnum):
-    """``enum l7_action``."""
-
-    NONE = 0
-    DENY = 1
-    ALLOW = 2
-    AUDIT = 3
-    ROUTE = 4
-    LIMIT = 5
-    FAULT = 6
 
 
 class MarkState(IntEnum):

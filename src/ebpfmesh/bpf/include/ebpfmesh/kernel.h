@@ -15,8 +15,13 @@ typedef struct {
 	struct net *net;
 } CORE possible_net_t;
 
+struct netns_ipv4 {
+	int sysctl_tcp_wmem[3];
+} CORE;
+
 struct net {
 	__u64 net_cookie;
+	struct netns_ipv4 ipv4;
 } CORE;
 
 struct in6_addr {

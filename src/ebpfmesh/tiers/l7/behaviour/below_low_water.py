@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 
 from ebpfmesh.tiers.l7.behaviour.probe import Probe, UnlikeError, expect
-from ebpfmesh.tiers.l7.behaviour.site import Site, Verdict, all_in, noise
+from ebpfmesh.tiers.l7.behaviour.site import Site, Verdict, all_in, noise, patience
 
 
 def _run(site: Site) -> None:
@@ -14,7 +14,7 @@ def _run(site: Site) -> None:
     with site.connection() as (client, server):
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1000)
         server.sendall(data)
-        told = all_in(client, 100, seconds=0.02)
+        told = all_in(client, 100, seconds=patience() / 25)
         client.setblocking(False)
         try:
             expect(client.recv(1000), data, "recv() below the mark")

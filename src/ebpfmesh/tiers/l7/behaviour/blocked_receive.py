@@ -5,15 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import socket
-import struct
 import threading
 import time
 
 from ebpfmesh.tiers.l7.behaviour.probe import Probe, UnlikeError, expect
-from ebpfmesh.tiers.l7.behaviour.site import PATIENCE, Site, Verdict, noise, take
+from ebpfmesh.tiers.l7.behaviour.site import Site, Verdict, noise, patience, take, timeval
 
 _BUFFER = 16_384
-_TIME = struct.pack("ll", 0, int(PATIENCE * 1e6))
 
 
 def _run(site: Site) -> None:
@@ -22,7 +20,7 @@ def _run(site: Site) -> None:
     found: list[bytes | int] = []
     with site.connection(send_buffer=_BUFFER, receive_buffer=_BUFFER) as (client, server):
         client.setblocking(True)
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _TIME)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval(patience()))
 
         def read() -> None:
             try:
@@ -32,7 +30,7 @@ def _run(site: Site) -> None:
 
         reading = threading.Thread(target=read, daemon=True)
         reading.start()
-        time.sleep(0.005)  # until it is blocked
+        time.sleep(patience() / 100)  # until it is blocked
         sent = 0
         try:
             while True:  # until there is no room: the socket then tells of room when there is some
@@ -40,10 +38,10 @@ def _run(site: Site) -> None:
         except BlockingIOError:
             pass
         take(server, sent)
-        reading.join(0.02)  # where it is not to be woken
+        reading.join(patience() / 25)  # where it is not to be woken
         if not found:
             server.sendall(answer)
-        reading.join(2 * PATIENCE)
+        reading.join(2 * patience())
     if found == [errno.EAGAIN]:
         raise UnlikeError(f"a blocked recv() gave {os.strerror(errno.EAGAIN)!r} when there was room to send")
     expect(found, [answer], "what a blocked recv() gave")

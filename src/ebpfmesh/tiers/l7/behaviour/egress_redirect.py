@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from ebpfmesh.errors import HostError
 from ebpfmesh.tiers.l7.behaviour.probe import Probe, expect
-from ebpfmesh.tiers.l7.behaviour.site import PATIENCE, Site, Verdict, noise, take
+from ebpfmesh.tiers.l7.behaviour.site import Site, Verdict, noise, patience, take
 
 _SMALL = 4608  # the least that SO_SNDBUF and SO_RCVBUF give
 _TAIL = b"F" * 100
@@ -42,7 +42,7 @@ def _forgets(site: Site) -> None:
                 break
         else:
             raise HostError(f"no push failed in {sent} bytes")
-        client.settimeout(PATIENCE)
+        client.settimeout(patience())
         _drain(server)
         runs = site.count("runs_sent")
         client.sendall(_TAIL)
@@ -50,7 +50,7 @@ def _forgets(site: Site) -> None:
 
 
 def _drain(server: socket.socket) -> None:
-    server.settimeout(0.02)
+    server.settimeout(patience() / 25)
     with suppress(TimeoutError):
         while server.recv(65536):
             pass

@@ -6,7 +6,7 @@ import select
 import socket
 
 from ebpfmesh.tiers.l7.behaviour.probe import Probe, expect
-from ebpfmesh.tiers.l7.behaviour.site import PATIENCE, Site, Verdict, noise, take
+from ebpfmesh.tiers.l7.behaviour.site import Site, Verdict, noise, patience, take
 
 
 def _run(site: Site) -> None:
@@ -30,7 +30,7 @@ def _run(site: Site) -> None:
 
 
 def _events(epoll: select.epoll) -> int:
-    found = epoll.poll(PATIENCE)
+    found = epoll.poll(patience())
     return found[0][1] if found else 0
 
 

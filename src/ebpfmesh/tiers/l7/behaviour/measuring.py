@@ -1,4 +1,8 @@
-"""Making all probes, in a process of their own, within a bounded time."""
+"""Making all probes, in a process of their own, within a bounded time.
+
+The bounds are of time in which the process neither computes nor waits for a processor: a machine that is emulated, or
+starved by others, takes long and comes to the same answers; a process that is stuck does not. `TIMEOUT` bounds the rest.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -18,19 +23,23 @@ from ebpfmesh.features.throwaway import throwaway_cgroup
 from ebpfmesh.tiers.l7.behaviour import catalogue, trial
 from ebpfmesh.tiers.l7.behaviour.outcome import Behaviour, Outcome
 
-TIMEOUT = 60.0
+TIMEOUT = 300.0
 """Seconds that all probes may take together; half a second is what they take."""
 BEGINS = 45.0
-"""Seconds until the process that makes them has to begin: a host that is busy or emulated is no reason to give up L7."""
-HUNG = 5.0
-"""Seconds without an answer after which it counts as hung."""
+"""Idle seconds until the process that makes them has to begin: it may have to be read from a slow disk."""
+HUNG = 15.0
+"""Idle seconds without an answer after which it counts as hung; the longest wait of a probe is shorter."""
+SPINS = 120.0
+"""Seconds without an answer after which it counts as hung whatever it does."""
+_LOOK = 0.25  # seconds between two looks at what it does
 
 
 def measure(timeout: float = TIMEOUT) -> Behaviour:
     """What this kernel does with enrolled sockets: every probe made once, in a throw-away cgroup and namespace.
 
     The probes run in a child process: a socket gets its cgroup from the process that makes it, and what hangs is ended with
-    the process. ``timeout`` is in seconds; the probe that it ends "fails", those behind it are made by another child.
+    the process: that probe "fails", those behind it are made by another child. ``timeout`` is in seconds; a probe that it
+    ends is "unknown", and so are those behind it.
 
     Never raises for what the kernel does: where probes cannot be made (no object, no cgroup, a missing capability) their
     outcomes are "unknown" and say why. Minimum kernel: 5.13. Capabilities: CAP_BPF, CAP_NET_ADMIN; with CAP_SYS_ADMIN in a
@@ -55,6 +64,7 @@ def _child(cgroup: int, first: int, deadline: float) -> Iterator[Outcome]:
         yield from _rest(first, "not begun: the time for all probes was up")
         return
     said, hung, error = _heard(command, cgroup, deadline)
+    late = time.monotonic() >= deadline
     began, lines = said[:1] == b"\n", said[1:]
     found = [
         msgspec.json.decode(line, type=Outcome)
@@ -67,6 +77,8 @@ def _child(cgroup: int, first: int, deadline: float) -> Iterator[Outcome]:
         return
     if hung and not began:
         yield from _rest(at, "the probes' process did not begin in time")
+    elif hung and late:  # it was slow: nothing is known of the kernel
+        yield trial.not_made(catalogue.every()[at], "unknown", "not ended: the time for all probes was up")
     elif hung:
         yield trial.not_made(catalogue.every()[at], "fails", "it did not come to an end")
     elif not found:  # the child could not begin: another would not either
@@ -89,15 +101,33 @@ def _heard(command: list[str], cgroup: int, deadline: float) -> tuple[bytes, boo
     ) as process:  # fmt: skip
         assert process.stdout is not None and process.stderr is not None
         try:
-            while True:
-                patience = min(HUNG if said else BEGINS, deadline - time.monotonic())
-                if not select.select([process.stdout], [], [], max(patience, 0))[0]:
-                    return said, True, b""
-                if not (more := os.read(process.stdout.fileno(), 65536)):
-                    return said, False, process.stderr.read()
-                said += more
+            heard = busy = time.monotonic()
+            work = _work(process.pid)
+            while (left := deadline - time.monotonic()) > 0:
+                if select.select([process.stdout], [], [], min(_LOOK, left))[0]:
+                    if not (more := os.read(process.stdout.fileno(), 65536)):
+                        return said, False, process.stderr.read()
+                    said += more
+                    heard = busy = time.monotonic()
+                    continue
+                now, before, work = time.monotonic(), work, _work(process.pid)
+                if work != before:
+                    busy = now
+                if now - busy >= (HUNG if said else BEGINS) or (said and now - heard >= SPINS):
+                    break
+            return said, True, b""
         finally:
             process.kill()
+
+
+def _work(pid: int) -> list[str]:
+    """What the threads of a process have computed, and waited for a processor: it stands still where they do neither."""
+    found: list[str] = []
+    with suppress(OSError):  # it has just ended
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            told = task / "schedstat"  # tells of waiting too; not every kernel is built with it
+            found.append((told if told.exists() else task / "stat").read_text())
+    return found
 
 
 def _rest(first: int, why: str) -> Iterator[Outcome]:

@@ -1,4 +1,7 @@
-"""Remembering what was measured until the kernel changes: a file that is good for one boot of one kernel."""
+"""Remembering what was measured until the kernel changes: a file that is good for one boot of one kernel.
+
+What has no answer is kept too, for ``status`` to say why something is left out; who is to decide by it measures again.
+"""
 
 from __future__ import annotations
 
@@ -35,14 +38,7 @@ def remembered(path: Path) -> Behaviour | None:
 
 
 def remember(path: Path, behaviour: Behaviour) -> None:
-    """Write ``behaviour`` to ``path``, readable by its owner only, unless a probe had no answer: that one is asked again.
-
-    Errors: OSError of the file.
-    """
-    if not behaviour.conclusive:
-        with suppress(FileNotFoundError):
-            path.unlink()
-        return
+    """Write ``behaviour`` to ``path``, readable by its owner only. Errors: OSError of the file."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with os.fdopen(

@@ -11,6 +11,8 @@ Ability = Literal["enrolment", "local_reply", "swallow"]
 
 State = Literal["ok", "fails", "unknown"]
 
+_SAID = {"fails": "fails", "unknown": "has no answer"}
+
 
 class Outcome(msgspec.Struct, frozen=True):
     """A probe's answer.
@@ -55,6 +57,22 @@ class Behaviour(msgspec.Struct, frozen=True):
             elif one.state == "unknown":
                 found.update(ability for ability in one.disables if ability != "enrolment")
         return frozenset(found)
+
+    @property
+    def reasons(self) -> dict[Ability, str]:
+        """Of everything in `disabled`, the probe that took it away and what it saw: one that failed, if any did."""
+        found: dict[Ability, str] = {}
+        for ability in sorted(self.disabled):
+            blamed = [one for one in self.outcomes if ability in one.disables and one.state != "ok"]
+            one = min(blamed, key=lambda one: one.state != "fails")
+            found[ability] = f"probe {one.name} {_SAID[one.state]}: {one.text}"
+        return found
+
+    @property
+    def tentative(self) -> bool:
+        """Whether something is disabled only for want of an answer, which another attempt may bring."""
+        failed = {ability for one in self.failing for ability in one.disables}
+        return not self.disabled <= failed
 
     @property
     def failing(self) -> tuple[Outcome, ...]:

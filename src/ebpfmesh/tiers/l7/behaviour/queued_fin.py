@@ -5,7 +5,7 @@ from __future__ import annotations
 import select
 
 from ebpfmesh.tiers.l7.behaviour.probe import Probe, expect
-from ebpfmesh.tiers.l7.behaviour.site import PATIENCE, Site, Verdict, noise, take
+from ebpfmesh.tiers.l7.behaviour.site import Site, Verdict, noise, patience, take
 
 _SIZE = 50_000
 
@@ -18,7 +18,7 @@ def _run(site: Site) -> None:
         server.close()
         poll = select.poll()
         poll.register(client, select.POLLRDHUP)
-        expect(bool(poll.poll(int(PATIENCE * 1000))), True, "poll() tells of the server's end")
+        expect(bool(poll.poll(int(patience() * 1000))), True, "poll() tells of the server's end")
         expect(take(client, _SIZE + 1), data, "what is read behind a FIN that came first")
         expect(client.recv(1), b"", "the end of the stream, asked for again")
 

@@ -12,6 +12,7 @@ import termios
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from enum import IntEnum
 from importlib import resources
 from pathlib import Path
@@ -22,7 +23,8 @@ from ebpfmesh.tiers.l7.behaviour.probe import UnlikeError
 
 OBJECT = "behaviour.bpf.o"
 PATIENCE = 0.5
-"""Seconds that a call on a socket may take."""
+"""Seconds that a call on a socket may take where the machine is not slow."""
+_TIMES: ContextVar[float] = ContextVar("times", default=1.0)
 
 REPLY = struct.pack("<Q", 0x0A21796C7065526C) * 8
 """REPLY_BYTES of the object's REPLY_WORD."""
@@ -97,15 +99,35 @@ class Site:
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
             listener.bind(("127.0.0.1", 0))
             listener.listen(1)
-            listener.settimeout(PATIENCE)
-            client.settimeout(PATIENCE)
+            listener.settimeout(patience())
+            client.settimeout(patience())
             client.connect(listener.getsockname())
             server, _ = listener.accept()
             with server:
-                server.settimeout(PATIENCE)
+                server.settimeout(patience())
                 if not self.ordinary and self.count("enrolled") == before:
                     raise UnlikeError("the client was not enrolled at ESTABLISHED")
                 yield Connection(client, server)
+
+
+def patience() -> float:
+    """Seconds that a call on a socket may take now."""
+    return PATIENCE * _TIMES.get()
+
+
+@contextmanager
+def more_patience(times: float) -> Iterator[None]:
+    """In the block every wait may be ``times`` as long."""
+    before = _TIMES.set(times)
+    try:
+        yield
+    finally:
+        _TIMES.reset(before)
+
+
+def timeval(seconds: float) -> bytes:
+    """``struct timeval``, for SO_RCVTIMEO."""
+    return struct.pack("ll", int(seconds), int(seconds % 1 * 1e6))
 
 
 def object_path() -> Path:
@@ -133,16 +155,16 @@ def unread(one: socket.socket) -> int:
     return found[0]
 
 
-def becomes_readable(one: socket.socket, seconds: float = PATIENCE) -> bool:
-    """Whether poll() says within ``seconds`` that ``one`` can be read."""
+def becomes_readable(one: socket.socket, seconds: float | None = None) -> bool:
+    """Whether poll() says within ``seconds`` that ``one`` can be read; `patience` unless given."""
     poll = select.poll()
     poll.register(one, select.POLLIN)
-    return bool(poll.poll(int(seconds * 1000)))
+    return bool(poll.poll(int((patience() if seconds is None else seconds) * 1000)))
 
 
-def all_in(one: socket.socket, size: int, seconds: float = PATIENCE) -> bool:
-    """Wait until FIONREAD says ``size``: what was sent is all there."""
-    deadline = time.monotonic() + seconds
+def all_in(one: socket.socket, size: int, seconds: float | None = None) -> bool:
+    """Wait until FIONREAD says ``size``, for `patience` unless ``seconds`` says otherwise: what was sent is all there."""
+    deadline = time.monotonic() + (patience() if seconds is None else seconds)
     while unread(one) != size:
         if time.monotonic() > deadline:
             return False

@@ -6,7 +6,7 @@ import socket
 import time
 
 from ebpfmesh.tiers.l7.behaviour.probe import Probe, UnlikeError, expect
-from ebpfmesh.tiers.l7.behaviour.site import PATIENCE, Site, Verdict, take
+from ebpfmesh.tiers.l7.behaviour.site import Site, Verdict, patience, take
 
 
 def _run(site: Site) -> None:
@@ -26,7 +26,7 @@ def _one_way(sender: socket.socket, reader: socket.socket, what: str) -> None:
 
 
 def _urgent(reader: socket.socket) -> bytes:
-    deadline = time.monotonic() + PATIENCE / 4
+    deadline = time.monotonic() + patience() / 4
     while time.monotonic() < deadline:
         try:
             return reader.recv(1, socket.MSG_OOB)

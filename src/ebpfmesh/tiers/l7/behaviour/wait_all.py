@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import socket
-import struct
 import threading
 import time
 
 from ebpfmesh.tiers.l7.behaviour.probe import Probe, expect
-from ebpfmesh.tiers.l7.behaviour.site import PATIENCE, Site, Verdict, noise
+from ebpfmesh.tiers.l7.behaviour.site import Site, Verdict, noise, patience, timeval
 
 _PIECES, _PIECE = 4, 500
-_TIME = struct.pack("ll", 0, int(PATIENCE * 1e6))
 
 
 def _run(site: Site) -> None:
@@ -21,7 +19,7 @@ def _run(site: Site) -> None:
         client.setblocking(
             True
         )  # Python's time-out makes a socket non-blocking, which MSG_WAITALL does not wait on
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _TIME)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval(patience()))
 
         def drip() -> None:
             for number in range(_PIECES):

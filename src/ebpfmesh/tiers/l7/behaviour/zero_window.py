@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 
 from ebpfmesh.tiers.l7.behaviour.probe import Probe, UnlikeError, expect
-from ebpfmesh.tiers.l7.behaviour.site import PATIENCE, Site, Verdict, noise, take
+from ebpfmesh.tiers.l7.behaviour.site import Site, Verdict, noise, patience, take
 
 _BUFFER = 16_384
 _BOUND = 8 << 20  # bytes: a sender that got rid of so many meets no window
@@ -30,7 +30,7 @@ def _fill_and_read(sender: socket.socket, reader: socket.socket, data: bytes, wh
         expect(found, _repeated(data, sent), f"what was sent to {what}")
         sent = _fill(sender, data)
     expect(take(reader, sent), _repeated(data, sent), f"what was sent to {what}")
-    sender.settimeout(PATIENCE)
+    sender.settimeout(patience())
 
 
 def _fill(sender: socket.socket, data: bytes) -> int:

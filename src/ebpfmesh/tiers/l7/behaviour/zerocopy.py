@@ -8,7 +8,7 @@ import socket
 import struct
 
 from ebpfmesh.tiers.l7.behaviour.probe import Probe, UnlikeError, expect
-from ebpfmesh.tiers.l7.behaviour.site import PATIENCE, Site, Verdict, noise, take
+from ebpfmesh.tiers.l7.behaviour.site import Site, Verdict, noise, patience, take
 
 SO_ZEROCOPY, MSG_ZEROCOPY = 60, 0x4000000  # include/uapi/asm-generic/socket.h, include/linux/socket.h
 _SIZE = 16_384
@@ -26,7 +26,7 @@ def _run(site: Site) -> None:
         expect(take(server, _SIZE), data, "what the server gets by MSG_ZEROCOPY")
         poll = select.poll()
         poll.register(client, 0)
-        if not poll.poll(int(PATIENCE * 1000)):
+        if not poll.poll(int(patience() * 1000)):
             raise UnlikeError("no notice that the pages are free")
         _, ancillary, _, _ = client.recvmsg(0, 512, socket.MSG_ERRQUEUE)
         number, origin = struct.unpack_from("=IB", ancillary[0][2])

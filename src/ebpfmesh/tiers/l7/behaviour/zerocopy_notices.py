@@ -8,7 +8,7 @@ import socket
 import struct
 
 from ebpfmesh.tiers.l7.behaviour.probe import Probe, UnlikeError, expect
-from ebpfmesh.tiers.l7.behaviour.site import PATIENCE, Site, Verdict, noise, take
+from ebpfmesh.tiers.l7.behaviour.site import Site, Verdict, noise, patience, take
 from ebpfmesh.tiers.l7.behaviour.zerocopy import MSG_ZEROCOPY, SO_ZEROCOPY
 
 _SIZE = 80_000  # more than the 32 KiB of one page fragment
@@ -35,7 +35,7 @@ def _last(client: socket.socket, calls: int) -> int:
     last, poll = -1, select.poll()
     poll.register(client, 0)
     while last < calls - 1:
-        if not poll.poll(int(PATIENCE * 1000)):
+        if not poll.poll(int(patience() * 1000)):
             raise UnlikeError("no notice that the pages are free")
         _, ancillary, _, _ = client.recvmsg(0, 512, socket.MSG_ERRQUEUE)
         last = max(last, *struct.unpack_from("=2I", ancillary[0][2], 8))

@@ -29,8 +29,8 @@ struct l7_room {
 	__u32 found;  /* enum l7_found */
 	__u32 parsed; /* something was: payload says behind which byte of the message all is payload */
 	__u32 payload;
-	__u32 tight; /* pushing this message may stop half-way: one structure a run */
-	__u32 spare;
+	__u32 tight;   /* pushing this message may stop half-way: one structure a run */
+	__u32 granted; /* bytes of it whose push cannot fail */
 	struct l7_call call;
 	__u8 line[72]; /* a header line that is inserted */
 	struct l7_decision decision;

@@ -56,6 +56,22 @@ L7_INLINE int l7_is_tight(struct bpf_sock *socket, __u32 bytes)
 	       (tcp->notsent_lowat && tcp->write_seq - tcp->snd_nxt + bytes + L7_TIGHT > tcp->notsent_lowat);
 }
 
+#define L7_OVERHEAD 2048 /* more than the kernel accounts for the first packet of a queue, apart from its data */
+
+/* Bytes whose push cannot fail. Room in the buffer is not enough: the socket's memory is charged to the client's cgroup and to the
+ * machine, and either may be at its limit. But what a socket with empty queues needs up to tcp_wmem[0] is charged in any case
+ * (sk_forced_mem_schedule(), tcp_wmem_schedule()). */
+L7_INLINE __u32 l7_granted(struct bpf_sock *socket)
+{
+	struct sock *sk = (struct sock *)bpf_skc_to_tcp_sock(socket);
+	int least;
+
+	if (!sk || sk->sk_wmem_queued)
+		return 0;
+	least = sk->__sk_common.skc_net.net->ipv4.sysctl_tcp_wmem[0];
+	return least > L7_OVERHEAD ? least - L7_OVERHEAD : 0;
+}
+
 /* Judged bytes that did not leave. Payload comes again unseen. A structure was judged as a whole: what is missing of it must come
  * again just as it was, which needs that it was kept. 0 if it was not. */
 L7_INLINE int l7_step_back(struct l7_mark *mark, struct l7_connection *connection)
@@ -122,9 +138,9 @@ L7_INLINE int l7_egress(struct sk_msg_md *msg, struct l7_mark *mark, __u32 bytes
 	return bpf_msg_redirect_hash(msg, &l7_sockets, &cookie, 0);
 }
 
-/* The same for a message of which nothing was redirected yet, and whose push has all the room it needs (not l7_is_tight()); cheaper: the socket stays locked, and nobody else
- * comes in between. If it fails for want of memory all the same, the kernel keeps the verdict, the next bytes leave unjudged, and the
- * guard stops them: such a connection ends. */
+/* The same for a message of which nothing was redirected yet, and whose push cannot fail (l7_granted()); cheaper: the socket stays
+ * locked, and nobody else comes in between. Where a push fails the kernel would keep the verdict, and other bytes than those that
+ * were judged would leave in their place: the guard counts bytes, and could not tell. */
 L7_INLINE int l7_pass_on(struct sk_msg_md *msg, __u32 bytes)
 {
 	bpf_msg_apply_bytes(msg, bytes);

@@ -22,7 +22,7 @@ L7_INLINE int http1_forward(struct sk_msg_md *msg, struct l7_room *room, struct 
 	}
 	mark->task = bpf_get_current_pid_tgid();
 	l7_let_through(mark, connection, bytes + inserted);
-	if (!room->tight && !(connection->flags & L7_REDIRECTED))
+	if (!room->tight && bytes + inserted <= room->granted && !(connection->flags & L7_REDIRECTED))
 		return l7_pass_on(msg, bytes + inserted);
 	if (bytes < room->size)
 		connection->flags |= L7_REDIRECTED;

@@ -46,6 +46,8 @@ L7_INLINE void http2_memo_key(__u64 *key, const struct l7_config *config, const 
 /* Whether the block is the memo's, whose length it has. */
 L7_INLINE int http2_memo_matches(const struct http2_memo *memo, const struct hpack_block *block, __u32 length)
 {
+	/* newer compilers know that length ends the loop, and leave the constant out; 6.1 does not */
+	asm volatile("" : "+r"(length));
 	for (__u32 at = 0; at < HTTP2_MEMO_BLOCK; at += 8) {
 		__u32 left = length - at;
 		__u64 differ;

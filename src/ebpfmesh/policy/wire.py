@@ -1,4 +1,7 @@
-"""Elements of the tables as ``authorise/policy.h`` and ``limit/limit.h`` declare them; a test compares them."""
+"""Elements of the tables as ``authorise/policy.h`` and ``limit/limit.h`` declare them; a test compares them.
+
+`policy.compile` packs them, and whoever reads the kernel's tables unpacks them.
+"""
 
 from __future__ import annotations
 
@@ -34,8 +37,8 @@ RULE = Struct(f"=BBHIII{CONDITIONS}I8x")
 CONDITION = Struct(f"=BBBB12x{CONDITION_TEXT}s")
 # interval, burst, key, field, flags, number
 LIMIT = Struct("=QQBBHI")
-NUMBER = Struct("=I")
-"""What hashes hold."""
+INDEX = Struct("=I")
+"""What hashes hold: the number of an element."""
 
 
 class Protocol(IntEnum):
