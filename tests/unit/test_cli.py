@@ -229,6 +229,41 @@ def test_a_wrong_file_is_one_clear_problem(
     assert len(error.splitlines()) == 2
 
 
+@pytest.mark.parametrize(
+    ("content", "place"),
+    [
+        (b'name = "demo"\n\nx = = 1\n', ":3:5: it is no TOML: "),
+        (b'name = "demo"\n\xff\n', ":2: it is not UTF-8"),
+    ],
+)
+@pytest.mark.parametrize("command", ["check", "plan", "run", "explain"])
+def test_what_cannot_be_read_is_named_with_its_line(
+    command: str, content: bytes, place: str, good: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good.write_bytes(content)
+    assert main([command, str(good), *(["--service", "web"] if command == "explain" else [])]) == 1
+    first = capsys.readouterr().err.splitlines()[0]
+    assert first.removeprefix("ebpfmesh: error: ").startswith(f"{good}{place}")
+
+
+@pytest.mark.parametrize("command", ["plan", "run", "explain"])
+def test_the_first_of_several_problems_says_where_the_others_are(
+    command: str, good: Path, empty: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    good.write_text(WRONG)
+    assert main([command, str(good), *empty, *(["--service", "web"] if command == "explain" else [])]) == 1
+    [error] = capsys.readouterr().err.splitlines()
+    assert error.startswith(f"ebpfmesh: error: {good}: $.services[0].addresses[0]: ")
+    assert error.endswith(f"one of 2 problems, which `ebpfmesh check {good}` lists)")
+
+
+def test_explain_asks_for_what_is_missing(good: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for words, missing in (([str(good), "GET", "/x"], "give --service: "), ([], "give FILE and --service, ")):
+        with pytest.raises(SystemExit):
+            main(["explain", *words])
+        assert missing in capsys.readouterr().err
+
+
 def test_a_directory_and_an_absent_file_are_problems(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

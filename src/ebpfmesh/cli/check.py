@@ -1,4 +1,7 @@
-"""``ebpfmesh check FILE``: every problem of a configuration file, offline and without privileges."""
+"""``ebpfmesh check FILE``: every problem of a configuration file, offline and without privileges.
+
+A field that the model does not know, or of a wrong type, is told alone: nothing else can be said of such a file.
+"""
 
 from __future__ import annotations
 
@@ -104,10 +107,10 @@ def _print(report: Report) -> None:
     from ebpfmesh.cli.output import plural, size
 
     for problem in report.problems:
-        where = "" if problem.where.startswith(report.file) or not problem.where else f"{problem.where}: "
+        within = problem.where.startswith(report.file)  # the file itself, or a line of it
+        where = problem.where if within else ": ".join(filter(None, (report.file, problem.where)))
         remedy = f" ({problem.remedy})" if problem.remedy else ""
-        text = " ".join(f"{where}{problem.what}{remedy}".split())
-        print(f"{report.file}: {text}", file=sys.stderr)
+        print(" ".join(f"{where}: {problem.what}{remedy}".split()), file=sys.stderr)
     for notice in report.notices:
         print(f"{report.file}: note: {notice}")
     if report.ok:

@@ -216,7 +216,7 @@ def _behaviour() -> Iterator[Finding]:
                 if one.disables
                 else "programs that rely on it differ"
             )
-            said = one.text or "could not be told"
+            said = one.text if one.state == "fails" else f"could not be told: {one.text}"
             yield Finding("absent", f"L7 {one.name}", f"{one.proves}: {said}; {use}", one.remedy)
 
 

@@ -36,7 +36,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ):
         parser.add_argument(word, metavar=word.upper(), help=help_).required = False
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    asked = parser.add_argument_group("a request that is described")
+    _described(parser.add_argument_group("a request that is described"))
+    _kept(parser.add_argument_group("requests that the kernel recorded"))
+
+
+def _described(asked: argparse._ArgumentGroup) -> None:
     asked.add_argument("--service", metavar="NAME", help="the service, or one of its addresses with the port")
     asked.add_argument(
         "--from", dest="source", action="append", default=[], metavar="WHO",
@@ -63,7 +67,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="RECORDING",
         help="in place of a request: a file with what a client sent on one connection; each request in it",
     )
-    recorded = parser.add_argument_group("requests that the kernel recorded")
+
+
+def _kept(recorded: argparse._ArgumentGroup) -> None:
     recorded.add_argument(
         "--recent",
         nargs="?",
@@ -81,17 +87,17 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the explanation. Errors: those of the file; ConfigError, HostError for what is not there."""
     if arguments.recent is not None:
         return _recent(arguments)
-    if arguments.file is None or arguments.service is None:
+    if arguments.file is None:
         arguments.parser.error("give FILE and --service, or --recent")
+    if arguments.service is None:
+        arguments.parser.error("give --service: whose request is it?")
     from pathlib import Path
 
-    from ebpfmesh.cli.configuration import read
+    from ebpfmesh.cli.configuration import checked
     from ebpfmesh.cli.output import print_json
     from ebpfmesh.observe.explain import explain
-    from ebpfmesh.policy.check import check
 
-    config = read(Path(arguments.file))
-    check(config)
+    config = checked(Path(arguments.file))
     if arguments.recorded is not None:
         return _recorded(config, arguments)
     method, target = _request(arguments.method, arguments.target)

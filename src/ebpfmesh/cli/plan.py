@@ -15,14 +15,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the plan. Errors: those of the file; HostError if what runs may not be read."""
-    from ebpfmesh.cli.configuration import read
+    from ebpfmesh.cli.configuration import checked
     from ebpfmesh.cli.output import print_json
     from ebpfmesh.ownership import RunDirectory, applied
-    from ebpfmesh.policy.check import check
     from ebpfmesh.policy.plan import diff
 
-    config = read(arguments.file)
-    check(config)
+    config = checked(arguments.file)
     running = applied.read(RunDirectory(config.name, arguments.run_root))
     plan = diff(running, config)
     if arguments.json:

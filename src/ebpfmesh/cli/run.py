@@ -43,10 +43,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run until SIGTERM or SIGINT. Errors: those of the file, of the start, of the name (HeldError)."""
     from ebpfmesh.cli import logs
-    from ebpfmesh.cli.configuration import read
+    from ebpfmesh.cli.configuration import checked
     from ebpfmesh.mesh import Mesh
 
-    config = read(arguments.file)
+    config = checked(arguments.file)
     logs.configure(debug=arguments.debug, as_json=arguments.json)
     mesh = Mesh(config, run_root=arguments.run_root, bpffs=arguments.bpffs)
     agent = Agent(mesh, arguments)
@@ -65,6 +65,7 @@ class Agent:
         self._stop = asyncio.Event()
         self._reload = asyncio.Event()
         self._recording = asyncio.Lock()
+        self._told = 0
 
     async def run(self) -> int:
         """Start, follow, stop. A signal during the start ends it as soon as the start is complete."""
@@ -132,12 +133,14 @@ class Agent:
 
     async def _tell_notices(self) -> None:
         """Say what the start found, and what the mesh notices later."""
-        told = 0
         while True:
-            for notice in (notices := self.mesh.notices)[told:]:
-                self._say("notice", f"notice: {notice}", notice=notice)
-            told = len(notices)
+            self._tell_new_notices()
             await asyncio.sleep(_LOOK_EVERY)
+
+    def _tell_new_notices(self) -> None:
+        for notice in (notices := self.mesh.notices)[self._told :]:
+            self._say("notice", f"notice: {notice}", notice=notice)
+        self._told = len(notices)
 
     async def _record(self) -> None:
         """Note what is applied, for `ebpfmesh plan`."""
@@ -162,6 +165,7 @@ class Agent:
 
     async def _applied(self, plan: Plan) -> None:
         await self._record()
+        self._tell_new_notices()  # what the change met, before what became of it
         self._say("applied", f"applied {self.file}: {plan.summary}", plan=plan)
 
     def _refused(self, error: EbpfMeshError) -> None:

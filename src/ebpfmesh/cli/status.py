@@ -116,6 +116,7 @@ def _policies(status: L7Status) -> list[str]:
     ]
     if status.left_out:
         lines.append(f"left out here: {', '.join(status.left_out)}; refusals are EACCES at send()")
+        lines += [f"{name} is left out: {why}" for name, why in status.reasons.items()]
     return lines
 
 
