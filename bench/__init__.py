@@ -4,6 +4,7 @@ run.py         chooses scenarios, writes results/*.json, bars.json and the plots
 scenarios/     one file per scenario: what is measured, against what, and its bars
 rounds.py      interleaved rounds, ratios per round, median and spread
 quiet.py       who else uses the machine meanwhile
+turns.py       loads in turn, and which rounds count where the host takes processors away
 ground.py      the private network namespace and cgroups that everything runs in
 servers.py     nginx, HAProxy and Envoy, started and ended by pid
 sidecars.py    nginx, HAProxy and Envoy as HTTP proxies with the features of the L7 tier

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from bench import agent, servers, wrk
+from bench import agent, servers, turns, wrk
 from bench.ground import Ground, ground
 from bench.quiet import Patience
 from bench.result import Settings
-from bench.rounds import Spread, interleave, ratios
+from bench.rounds import Spread, ratios
 
 DIRECT, MESH, HAPROXY, ENVOY, AGAIN = "direct", "ebpfmesh", "haproxy tcp", "envoy tcp_proxy", "direct again"
 
@@ -62,21 +62,14 @@ def compare(settings: Settings, shape: Shape) -> dict[str, Any]:
         for measure in measurements.values():  # a first second each: caches, connection tables, CPU frequency
             measure(1.0)
         patience = Patience(2.0 if settings.quick else 90.0)
-        samples = interleave(
-            {
-                name: partial(_quietly, patience, measure, settings.seconds)
-                for name, measure in measurements.items()
-            },
+        taken = turns.take(
+            {name: partial(measure, settings.seconds) for name, measure in measurements.items()},
             settings.rounds,
+            patience,
             _report,
         )
         spread_over = agent.opened_by_backend(mesh)
-    return _summary(samples, absent, spread_over, shape) | {"busy_before": Spread.of(patience.found).json()}
-
-
-def _quietly(patience: Patience, measure: Callable[[float], wrk.Load], seconds: float) -> wrk.Load:
-    patience.wait()
-    return measure(seconds)
+    return _summary(taken.samples, absent, spread_over, shape) | taken.json()
 
 
 def method(shape: Shape, settings: Settings) -> str:
@@ -84,8 +77,7 @@ def method(shape: Shape, settings: Settings) -> str:
     return (
         f"{shape.sentence()}; {DIRECT}, {MESH}, {HAPROXY}, {ENVOY}, {AGAIN} in turn, {settings.rounds} rounds of "
         f"{settings.seconds:g} s. Ratios are taken within each round; the figure is their median. {DIRECT} goes to one "
-        "of the two addresses, which the same workers serve. busy_before is the share of the processors that others "
-        "used just before a run."
+        "of the two addresses, which the same workers serve. " + turns.METHOD
     )
 
 

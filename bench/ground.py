@@ -1,7 +1,7 @@
-"""Where a scenario runs: one private network namespace, and two private cgroups, `plain` and `mesh`.
+"""Where a scenario runs: one private network namespace, and private cgroups, `plain`, `mesh` and `sockmap`.
 
-`plain` has no programs; direct, HAProxy and Envoy run there. The mesh attaches to `mesh` and to nothing else. Both
-cgroups are siblings, so that what a cgroup itself costs is the same on both sides.
+`plain` has no programs; direct, HAProxy and Envoy run there. The mesh attaches to `mesh` and to nothing else, and
+what is compared with it on the way to `sockmap`. They are siblings, so that what a cgroup itself costs is the same.
 """
 
 from __future__ import annotations
@@ -83,10 +83,12 @@ def ground() -> Iterator[Ground]:
         private_netns() as netns,
         private_cgroup() as plain,
         private_cgroup() as mesh,
+        private_cgroup() as sockmap,
     ):
         Path(directory).chmod(0o755)
         netns.call(_many_ports)
-        yield Ground(netns, {"plain": plain, "mesh": mesh}, bpffs, Path(directory))
+        cgroups = {"plain": plain, "mesh": mesh, "sockmap": sockmap}
+        yield Ground(netns, cgroups, bpffs, Path(directory))
 
 
 def _many_ports() -> None:

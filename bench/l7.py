@@ -18,18 +18,17 @@ from pathlib import Path
 from subprocess import Popen
 from typing import Any, TypeVar
 
-from bench import agent, servers, sidecars, wrk
+from bench import agent, servers, sidecars, sockmap_alone, turns, wrk
 from bench.ground import Ground, ground
 from bench.quiet import Patience
 from bench.result import Settings
-from bench.rounds import interleave
 from bench.servers import Address
 
-DIRECT, MESH, AGAIN = "direct", "ebpfmesh", "direct again"
+DIRECT, MESH, AGAIN, FLOOR = "direct", "ebpfmesh", "direct again", "sockmap alone"
 NGINX, HAPROXY, ENVOY = "nginx", "haproxy", "envoy"
 SIDECARS = (NGINX, HAPROXY, ENVOY)
 
-PLAIN_BACKEND, MESH_BACKEND = ("127.0.0.1", 8001), ("127.0.0.1", 8011)
+PLAIN_BACKEND, MESH_BACKEND, FLOOR_BACKEND = ("127.0.0.1", 8001), ("127.0.0.1", 8011), ("127.0.0.1", 8021)
 SERVICE = ("10.96.0.10", 80)
 ALLOWED, DENIED, LIMITED, TRACED = "/api/v1/users", "/admin/users", "/limited", "/traced"
 
@@ -70,7 +69,10 @@ paths = ["{LIMITED}"]
 
 METHOD = (
     "One nginx with one worker behind each. ebpfmesh: an allow and a deny rule with paths, a limit that "
-    "never refuses, traceparent, metrics; wrk and the backend are in the mesh's cgroup. " + sidecars.METHOD
+    "never refuses, traceparent, metrics; wrk and the backend are in the mesh's cgroup. "
+    + sidecars.METHOD
+    + " "
+    + turns.METHOD
 )
 
 Sample = TypeVar("Sample")
@@ -156,6 +158,20 @@ def site() -> Iterator[Site]:
         yield made
 
 
+@contextmanager
+def floor(made: Site) -> Iterator[None]:
+    """Programs that pass everything take part too, between their own backend and their own clients."""
+    with (
+        servers.nginx(made.here, [FLOOR_BACKEND], workers=1, cgroup=sockmap_alone.CGROUP),
+        sockmap_alone.attached(made.here) as seen,
+    ):
+        made.peers[FLOOR] = Peer(FLOOR_BACKEND, sockmap_alone.CGROUP)
+        status = made.get(FLOOR, ALLOWED)[0][0]
+        if status != 200 or (seen[0], seen[1]) != (1, 1):
+            raise RuntimeError(f"{FLOOR} does not do what is compared: {status}, {seen[0]}, {seen[1]}")
+        yield
+
+
 def add(
     made: Site, stack: ExitStack, name: str, start: Callable[..., Any], backend: Address, *, port: int
 ) -> None:
@@ -184,16 +200,11 @@ def in_turn(
     settings: Settings,
     rounds: int,
     say: Callable[[Sample], str],
-) -> tuple[dict[str, list[Sample]], list[float]]:
-    """Interleaved rounds of a second each, behind one that warms up; and how busy others were before each run.
+) -> turns.Turns[Sample]:
+    """Interleaved rounds of a second each, behind one that warms up.
 
     ``rounds`` is how many at most: the L7 scenarios have many variants, and all of them together are to take minutes.
     """
-    patience = Patience(1.0 if settings.quick else 8.0)
-
-    def quietly(measure: Callable[[float], Sample]) -> Sample:
-        patience.wait()
-        return measure(1.0)
 
     def report(number: int, name: str, sample: Sample) -> None:
         print(f"  round {number + 1}  {name:<24} {say(sample)}", flush=True)
@@ -202,8 +213,8 @@ def in_turn(
         for measure in variants.values():
             measure(1.0)
     chosen = min(settings.rounds, rounds)
-    samples = interleave({name: partial(quietly, one) for name, one in variants.items()}, chosen, report)
-    return samples, patience.found
+    patience = Patience(1.0 if settings.quick else 8.0)
+    return turns.take({name: partial(one, 1.0) for name, one in variants.items()}, chosen, patience, report)
 
 
 def requests(load: wrk.Load) -> str:

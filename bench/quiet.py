@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 _LOOK = 0.1  # seconds
+_STEAL = 7  # of _ticks()
 
 
 def busy(seconds: float = _LOOK) -> float:
@@ -16,6 +17,18 @@ def busy(seconds: float = _LOOK) -> float:
     total = sum(after) - sum(before)
     idle = (after[3] + after[4]) - (before[3] + before[4])  # idle and iowait
     return 1 - idle / total if total else 0.0
+
+
+class Stolen:
+    """Watches from now on; when called, the share of all processors that the host has taken since."""
+
+    def __init__(self) -> None:
+        self._before = _ticks()
+
+    def __call__(self) -> float:
+        """0 to 1; 0 where no tick has passed."""
+        spent = [after - before for before, after in zip(self._before, _ticks(), strict=True)]
+        return spent[_STEAL] / sum(spent) if sum(spent) else 0.0
 
 
 class Patience:

@@ -27,11 +27,10 @@ class Run:
 def measure(settings: Settings) -> Result:
     """No bar: the figures are reported."""
     with l7.site() as site:
-        samples, busy = l7.in_turn(
-            {name: partial(_run, site, name) for name in site.peers}, settings, _ROUNDS, _say
-        )
+        turns = l7.in_turn({name: partial(_run, site, name) for name in site.peers}, settings, _ROUNDS, _say)
         taken = {name: _memory(site, name) for name in (l7.MESH, *site.sidecars)}
         absent = site.absent
+    samples = turns.samples
     base = [run.total_us for run in samples[l7.DIRECT]]
     data = {
         "baseline": l7.DIRECT,
@@ -57,8 +56,7 @@ def measure(settings: Settings) -> Result:
             name: Spread.of([run.softirq_us / run.machine_us for run in runs]).json() for name, runs in samples.items()
         },
         "memory": taken,
-        "busy_before": Spread.of(busy).json(),
-    }  # fmt: skip
+    } | turns.json()  # fmt: skip
     return Result(_method(settings), data)
 
 

@@ -52,18 +52,19 @@ def measure(settings: Settings) -> Result:
     """Bars: 0.60 of direct, and 3 x Envoy; grpcio's own client and server have none."""
     with ground() as here, ExitStack() as stack:
         sites, absent = _start(here, stack)
-        calls, busy = l7.in_turn(
+        turns = l7.in_turn(
             {name: partial(_streams, sites[0], peer) for name, peer in _everybody(sites[0])},
             settings,
             _ROUNDS,
             _say_streams,
         )
-        unary, _ = l7.in_turn(
+        unary = l7.in_turn(
             {name: partial(_unary, sites[1], peer) for name, peer in _everybody(sites[1])},
             settings,
             _GRPCIO_ROUNDS,
             "{:>10,.0f} calls/s".format,
-        )
+        ).samples
+    calls = turns.samples
     rates = {name: [one.requests_per_second for one in runs] for name, runs in calls.items()}
     data = {
         "baseline": l7.DIRECT,
@@ -72,8 +73,7 @@ def measure(settings: Settings) -> Result:
         "mean_us": {name: Spread.of([one.mean_us for one in runs]).json(1) for name, runs in calls.items()},
         "failures": {name: sum(one.failures for one in runs) for name, runs in calls.items()},
         "grpcio": _variants(unary),
-        "busy_before": Spread.of(busy).json(),
-    }
+    } | turns.json()
     of_direct = Spread.of(ratios(rates[l7.MESH], rates[l7.DIRECT])).median
     bars = [Bar.of("L7 HTTP/2 as gRPC: requests/s, ebpfmesh to direct", of_direct, "ratio", ">=", 0.60)]
     if l7.ENVOY in rates:

@@ -9,7 +9,6 @@ from bench import l7, plots, wrk
 from bench.bars import Bar
 from bench.compare import ratio, variants
 from bench.result import Result, Scenario, Settings
-from bench.rounds import Spread
 
 REFUSALS = {"403": l7.DENIED, "429": l7.LIMITED}
 _CONNECTIONS, _ROUNDS = 16, 5
@@ -22,14 +21,14 @@ def measure(settings: Settings) -> Result:
     bars = []
     with l7.site() as site:
         for status, path in REFUSALS.items():
-            samples, busy = l7.in_turn(
+            turns = l7.in_turn(
                 {name: partial(_refused, site, name, path) for name in (l7.MESH, *site.sidecars)},
                 settings,
                 _ROUNDS,
                 l7.requests,
             )
-            found = variants(samples, l7.MESH)
-            data[status] = {"variants": found, "busy_before": Spread.of(busy).json()}
+            found = variants(turns.samples, l7.MESH)
+            data[status] = {"variants": found} | turns.json()
             best = l7.best(
                 {name: one["requests_per_second"]["median"] for name, one in found.items()}, site.sidecars
             )

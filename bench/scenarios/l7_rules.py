@@ -14,6 +14,7 @@ from bench.compare import variants
 from bench.ground import ground
 from bench.result import Result, Scenario, Settings
 from bench.rounds import Spread, interleave, ratios
+from bench.turns import Turns
 
 SIZES = (10, 100, 1_000, 10_000)
 EACH, MANY = 8, 32
@@ -39,12 +40,13 @@ end
 def measure(settings: Settings) -> Result:
     """Bars: 10,000 rules cost at most 1.3 times what 10 do, the decision alone and whole requests."""
     alone = _decisions(settings)
-    requests, busy, starts = _requests(settings)
+    turns, starts = _requests(settings)
+    requests = turns.samples
     first, last = str(SIZES[0]), str(SIZES[-1])
     rates = {name: [load.requests_per_second for load in loads] for name, loads in requests.items()}
     data = {
         "decision_ns": {name: Spread.of(values).json(1) for name, values in alone.items()},
-        "requests": {"variants": variants(requests, first), "busy_before": Spread.of(busy).json()},
+        "requests": {"variants": variants(requests, first)} | turns.json(),
         **starts,
     }
     bars = [
@@ -91,7 +93,7 @@ def _decision(found: decisions.Decisions, nodes: int, repeat: int) -> float:
     return sum(found.nanoseconds(path, repeat) for path in paths) / len(paths)
 
 
-def _requests(settings: Settings) -> tuple[dict[str, list[Any]], list[float], dict[str, float]]:
+def _requests(settings: Settings) -> tuple[Turns[Any], dict[str, float]]:
     addresses = {size: (f"10.96.0.{20 + number}", 80) for number, size in enumerate(SIZES)}
     some = [
         decisions.service(size, EACH, f"web{size}", address, l7.MESH_BACKEND)
@@ -109,10 +111,12 @@ def _requests(settings: Settings) -> tuple[dict[str, list[Any]], list[float], di
             if site.get(l7.MESH, "/elsewhere")[0][0] != 403:
                 raise RuntimeError(f"{size} rules let through what none of them allows")
             runs[str(size)] = partial(site.load, l7.MESH, "/", _CONNECTIONS)
-        samples, busy = l7.in_turn(runs, settings, _ROUNDS, l7.requests)
-    if failed := {name: loads for name, loads in samples.items() if any(load.failures for load in loads)}:
+        turns = l7.in_turn(runs, settings, _ROUNDS, l7.requests)
+    if failed := {
+        name: loads for name, loads in turns.samples.items() if any(load.failures for load in loads)
+    }:
         raise RuntimeError(f"requests failed that the rules allow: {failed}")
-    return samples, busy, took
+    return turns, took
 
 
 def _script(directory: Path, size: int) -> Path:

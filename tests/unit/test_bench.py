@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # bench/ is beside src/, not installed
 
-from bench import wrk
+from bench import turns, wrk
 from bench.bars import Bar, merge, text
 from bench.quiet import Patience
 from bench.rounds import Spread, interleave, ratios
@@ -126,3 +127,30 @@ def test_patience_with_a_busy_machine_ends() -> None:
     assert patience.left == 0
     assert len(patience.found) == 4
     assert all(0 <= share <= 1 for share in patience.found)
+
+
+def _shares(*shares: float) -> Callable[[], Callable[[], float]]:
+    """A watch whose runs, one after the other, are told these shares."""
+    told = iter(shares)
+    return lambda: lambda: next(told)
+
+
+def test_a_round_in_which_the_host_took_processors_is_run_again() -> None:
+    runs = iter(range(100))
+    found = turns.take(
+        {"a": lambda: next(runs), "b": lambda: next(runs)},
+        2,
+        Patience(0.0),
+        stolen=_shares(0, 0, 0.3, 0, 0, 0.01),
+    )
+    assert found.samples == {"a": [0, 4], "b": [1, 5]}
+    assert (found.stolen, found.rounds_run) == ([0, 0.01], 3)
+
+
+def test_of_rounds_that_are_all_disturbed_those_with_the_least_count() -> None:
+    runs = iter(range(100))
+    found = turns.take(
+        {"a": lambda: next(runs)}, 2, Patience(0.0), stolen=_shares(0.5, 0.3, 0.4, 0.2, 0.9, 0.8)
+    )
+    assert found.samples == {"a": [1, 3]}
+    assert (found.stolen, found.rounds_run) == ([0.3, 0.2], 2 * turns.ROUNDS_IN_ALL)
